@@ -1,0 +1,171 @@
+package registry
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Bounds of a cluster's record.
+const (
+	MaxGateways         = 1000 // per cluster
+	MaxGatewayAddresses = 16   // per gateway
+	MaxGatewayPorts     = 32   // per gateway
+	MaxClusterLabels    = 64
+)
+
+// Gateway is one entrance of a cluster. Its addresses are what Seamark answers,
+// so they are IP literals; nothing is ever resolved on the way.
+type Gateway struct {
+	Name      string         `json:"name"`      // one DNS label
+	Addresses []netip.Addr   `json:"addresses"` // sorted, each once, at least one
+	Ports     map[string]int `json:"ports,omitempty"`
+	Weight    int            `json:"weight"` // 0 to MaxWeight, for SRV (RFC 2782)
+}
+
+// ClusterRecord is what a cluster says of itself.
+type ClusterRecord struct {
+	Cluster  ClusterID         `json:"cluster"`
+	Source   string            `json:"source,omitempty"` // kind of registry: consul, nacos, file
+	Region   string            `json:"region,omitempty"`
+	Zone     string            `json:"zone,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Gateways []Gateway         `json:"gateways"` // sorted by name, each name once
+}
+
+// Equal compares every field.
+func (r ClusterRecord) Equal(o ClusterRecord) bool {
+	return r.Cluster == o.Cluster && r.Source == o.Source && r.Region == o.Region && r.Zone == o.Zone &&
+		maps.Equal(r.Labels, o.Labels) && slices.EqualFunc(r.Gateways, o.Gateways, Gateway.Equal)
+}
+
+// Equal compares every field.
+func (g Gateway) Equal(o Gateway) bool {
+	return g.Name == o.Name && g.Weight == o.Weight && slices.Equal(g.Addresses, o.Addresses) && maps.Equal(g.Ports, o.Ports)
+}
+
+// CleanGateways is the door for gateways. Trusted are those that an operator wrote
+// down: they may be any unicast address. Others (found in a registry) may not be
+// loopback, link-local or a cloud's metadata address, unless allowed contains
+// them. It returns the valid gateways sorted by name, and what it refused.
+func CleanGateways(gateways []Gateway, trusted bool, allowed []netip.Prefix) (clean []Gateway, refused []*Refusal) {
+	for _, g := range gateways {
+		g, notes, ok := cleanGateway(g, trusted, allowed)
+		refused = append(refused, notes...)
+		if ok {
+			clean = append(clean, g)
+		}
+	}
+	slices.SortStableFunc(clean, func(a, b Gateway) int { return strings.Compare(a.Name, b.Name) })
+	clean = slices.CompactFunc(clean, func(a, b Gateway) bool {
+		if a.Name == b.Name {
+			refused = append(refused, refuse("gateway-duplicate", "two gateways are named %q: the first stands", a.Name))
+			return true
+		}
+		return false
+	})
+	if len(clean) > MaxGateways {
+		refused = append(refused, refuse("gateways-too-many", "%d gateways, more than %d: the first by name are kept", len(clean), MaxGateways))
+		clean = clean[:MaxGateways:MaxGateways]
+	}
+	return clean, refused
+}
+
+func cleanGateway(g Gateway, trusted bool, allowed []netip.Prefix) (Gateway, []*Refusal, bool) {
+	if !isLabel(g.Name) {
+		return g, []*Refusal{refuse("gateway-name", "gateway name %q is not a DNS label of a-z, 0-9 and inner hyphens", clip(g.Name))}, false
+	}
+	if g.Weight < 0 || g.Weight > MaxWeight {
+		return g, []*Refusal{refuse("gateway-weight", "gateway %s: weight %d is not within 0 to %d", g.Name, g.Weight, MaxWeight)}, false
+	}
+	if err := checkPorts(g); err != nil {
+		return g, []*Refusal{err}, false
+	}
+	var refused []*Refusal
+	var addresses []netip.Addr
+	for _, a := range g.Addresses {
+		a = a.Unmap()
+		if err := CheckGatewayAddress(a, trusted, allowed); err != nil {
+			refused = append(refused, refuse("gateway-address", "gateway %s: %v", g.Name, err))
+			continue
+		}
+		addresses = append(addresses, a)
+	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	addresses = slices.Compact(addresses)
+	if len(addresses) > MaxGatewayAddresses {
+		refused = append(refused, refuse("gateway-address", "gateway %s has %d addresses, more than %d: the first are kept", g.Name, len(addresses), MaxGatewayAddresses))
+		addresses = addresses[:MaxGatewayAddresses]
+	}
+	if len(addresses) == 0 {
+		return g, append(refused, refuse("gateway-address", "gateway %s has no usable address", g.Name)), false
+	}
+	g.Addresses = addresses
+	return g, refused, true
+}
+
+func checkPorts(g Gateway) *Refusal {
+	if len(g.Ports) > MaxGatewayPorts {
+		return refuse("gateway-port", "gateway %s has %d ports, more than %d", g.Name, len(g.Ports), MaxGatewayPorts)
+	}
+	for name, port := range g.Ports {
+		if !isLabel(name) || len(name) > maxLabel-1 { // "_name" must fit a label
+			return refuse("gateway-port", "gateway %s: port name %q is not a DNS label of at most 62 bytes", g.Name, clip(name))
+		}
+		if port < 1 || port > 65535 {
+			return refuse("gateway-port", "gateway %s: port %s is %d, not within 1 to 65535", g.Name, name, port)
+		}
+	}
+	return nil
+}
+
+// metadataAddresses are where clouds answer questions about a machine, with
+// credentials among the answers.
+var metadataAddresses = []netip.Addr{
+	netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200"),
+}
+
+// CheckGatewayAddress tells why an address can't be a gateway's; nil when it can.
+// See [CleanGateways] for trusted and allowed.
+func CheckGatewayAddress(a netip.Addr, trusted bool, allowed []netip.Prefix) error {
+	a = a.Unmap()
+	switch {
+	case !a.IsValid() || a.IsUnspecified():
+		return fmt.Errorf("%v is no address to reach", a)
+	case a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Errorf("%v is a multicast or broadcast address", a)
+	case a.Zone() != "":
+		return fmt.Errorf("%v has a zone, which means nothing to others", a)
+	case trusted || slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(a) }):
+		return nil
+	case a.IsLoopback() || a.IsLinkLocalUnicast() || slices.Contains(metadataAddresses, a):
+		return fmt.Errorf("%v is a loopback, link-local or metadata address; a registry may name it only when gateways.allow covers it", a)
+	}
+	return nil
+}
+
+// checkClusterRecord validates a record that came from the stream.
+func checkClusterRecord(r *ClusterRecord) *Refusal {
+	if _, err := ParseClusterID(string(r.Cluster)); err != nil {
+		return err.(*Refusal)
+	}
+	if len(r.Labels) > MaxClusterLabels {
+		return refuse("cluster-labels", "%d labels, more than %d", len(r.Labels), MaxClusterLabels)
+	}
+	if err := checkMeta(r.Labels); err != nil {
+		return err
+	}
+	for _, s := range []string{r.Source, r.Region, r.Zone} {
+		if len(s) > maxLabel || !printable(s) {
+			return refuse("cluster-text", "%q is longer than %d bytes or not printable", clip(s), maxLabel)
+		}
+	}
+	clean, refused := CleanGateways(r.Gateways, true, nil)
+	if len(refused) > 0 {
+		return refused[0]
+	}
+	r.Gateways = clean
+	return nil
+}

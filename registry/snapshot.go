@@ -1,0 +1,124 @@
+package registry
+
+import (
+	"iter"
+	"slices"
+)
+
+// Snapshot is all that one cluster's registry says at one moment: complete, or
+// not made at all. It is immutable and cheap to derive from another one. The zero
+// Snapshot is a registry without services.
+type Snapshot struct {
+	services table[ServiceKey, *Service]
+	index    string
+}
+
+// NewSnapshot returns the snapshot of these services. Index is the registry's own
+// word for the moment (a Consul index, a file's digest), for the audit; may be "".
+// Of two services with one key the later stands.
+func NewSnapshot(index string, services ...Service) Snapshot {
+	return Snapshot{}.With(index, services...)
+}
+
+// With returns a snapshot in which these services stand as given.
+func (s Snapshot) With(index string, services ...Service) Snapshot {
+	d := draftOf(s.services)
+	for i := range services {
+		d.set(services[i].Key, &services[i])
+	}
+	return Snapshot{services: d.freeze(), index: index}
+}
+
+// Without returns a snapshot that lacks the services with these keys.
+func (s Snapshot) Without(index string, keys ...ServiceKey) Snapshot {
+	d := draftOf(s.services)
+	for _, k := range keys {
+		d.delete(k)
+	}
+	return Snapshot{services: d.freeze(), index: index}
+}
+
+// Index returns the registry's own word for the moment; "" when it has none.
+func (s Snapshot) Index() string { return s.index }
+
+// Len returns the number of services.
+func (s Snapshot) Len() int { return s.services.len }
+
+// Service returns the service with this key; nil when the registry has none.
+func (s Snapshot) Service(k ServiceKey) *Service {
+	v, _ := s.services.get(k)
+	return v
+}
+
+// Services yields every service, in no order.
+func (s Snapshot) Services() iter.Seq[*Service] {
+	return func(yield func(*Service) bool) {
+		for _, v := range s.services.all() {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// Instances counts the instances of all services.
+func (s Snapshot) Instances() int {
+	n := 0
+	for v := range s.Services() {
+		n += len(v.Instances)
+	}
+	return n
+}
+
+// Change is a service that differs between two snapshots.
+type Change struct {
+	Key ServiceKey
+	Old *Service // nil: it was not there
+	New *Service // nil: it is gone
+}
+
+// Diff returns what changed from old to new, sorted by key. It looks only at the
+// parts that the two do not share, so a snapshot derived by [Snapshot.With] from
+// the other costs next to nothing.
+//
+//	old      new      change
+//	–        a        {Old: nil, New: a}
+//	a        a        –
+//	a        a'       {Old: a, New: a'}
+//	a        –        {Old: a, New: nil}
+func Diff(old, new Snapshot) []Change {
+	var changes []Change
+	for n := range tableShards {
+		before, after := shardEntries(old.services, n), shardEntries(new.services, n)
+		if before == after {
+			continue
+		}
+		if after != nil {
+			for k, s := range after.entries {
+				var was *Service
+				if before != nil {
+					was = before.entries[k]
+				}
+				if was == nil || was != s && !was.Equal(*s) {
+					changes = append(changes, Change{Key: k, Old: was, New: s})
+				}
+			}
+		}
+		if before != nil {
+			for k, was := range before.entries {
+				if after == nil || after.entries[k] == nil {
+					changes = append(changes, Change{Key: k, Old: was})
+				}
+			}
+		}
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return a.Key.Compare(b.Key) })
+	return changes
+}
+
+func shardEntries[K comparable, V any](t table[K, V], n int) *shard[K, V] {
+	if t.shards == nil {
+		return nil
+	}
+	return t.shards[n]
+}

@@ -1,0 +1,228 @@
+package registry
+
+import (
+	"encoding/binary"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// View is the registry of all clusters as it is at one sequence of the stream:
+// an immutable index that any number of readers share. The zero View is empty and
+// not synced.
+type View struct {
+	sequence   uint64
+	synced     bool
+	zone       *ZoneRecord
+	zoneAt     uint64
+	clusters   map[ClusterID]*ClusterState
+	names      table[Labels, *Name]
+	namespaces map[namespaceKey]int
+	conflicts  int
+	services   int
+}
+
+// namespaceKey counts the known services of a namespace's label: in any cluster
+// when cluster is "", else in that one.
+type namespaceKey struct {
+	cluster   ClusterID
+	namespace string
+}
+
+// Name is a place in the zone and the services that are known there. Usually it
+// is one; where several keys give the same labels, the first is the one that
+// answers (exact spelling before others, then by key) and the rest are in conflict.
+type Name struct {
+	Labels  Labels
+	Entries []*Entry
+}
+
+// Entry is one service as all clusters see it.
+type Entry struct {
+	Key     ServiceKey
+	Records []*Record // sorted by cluster; forgotten ones are not among them
+	hidden  []*Record // forgotten: kept so that an older message can't bring them back
+}
+
+// Record is one service in one cluster, with its place in the stream.
+type Record struct {
+	Cluster   ClusterID
+	Service   Service
+	Total     int // instances; more than Service lists when Truncated
+	Serving   int // instances that take traffic
+	Truncated bool
+	Epoch     uint64
+	Revision  uint64
+	Sequence  uint64
+	Changed   Stamp
+	Index     string
+	Digest    Digest
+}
+
+// Tombstone reports whether the service is known there but has no instance.
+func (r *Record) Tombstone() bool { return r.Total == 0 }
+
+// ClusterState is what the stream says of one cluster as a whole.
+type ClusterState struct {
+	ID             ClusterID
+	Record         *ClusterRecord // nil: it has not said
+	RecordSequence uint64
+	Epoch          uint64
+	EpochSequence  uint64 // of the epoch's latest record
+	Fences         []Fence
+	Revision       uint64 // the highest seen within Epoch
+	Sequence       uint64 // of its latest message
+	Services       int    // known, tombstones included
+	Instances      int
+	Digest         Digest // of its services and its record
+	Snapshot       *SnapshotMark
+	SnapshotAt     Stamp
+	Quarantined    int // facts whose latest message can't be used
+}
+
+// Sequence returns the stream sequence of the last message that was taken in.
+func (v *View) Sequence() uint64 { return v.sequence }
+
+// Serial returns the zone's SOA serial: the sequence modulo 2^32 (RFC 1982).
+func (v *View) Serial() uint32 { return uint32(v.sequence) }
+
+// Synced reports whether the View has caught up with the stream once. Until then
+// a name that is not in it may well exist.
+func (v *View) Synced() bool { return v.synced }
+
+// Zone returns the zone record; nil when none stands on the stream.
+func (v *View) Zone() *ZoneRecord { return v.zone }
+
+// Cluster returns the state of a cluster; nil when it was never heard of.
+func (v *View) Cluster(id ClusterID) *ClusterState { return v.clusters[id] }
+
+// Clusters returns all clusters, sorted by ID.
+func (v *View) Clusters() []*ClusterState {
+	return slices.SortedFunc(maps.Values(v.clusters), func(a, b *ClusterState) int {
+		return strings.Compare(string(a.ID), string(b.ID))
+	})
+}
+
+// Lookup returns the service that answers at these labels; ok is false when none
+// was ever registered there, which is not the same as having no instances.
+func (v *View) Lookup(l Labels) (e *Entry, ok bool) {
+	n, ok := v.names.get(l)
+	if !ok || len(n.Entries) == 0 || len(n.Entries[0].Records) == 0 {
+		return nil, false
+	}
+	return n.Entries[0], true
+}
+
+// Service returns one service by its key; ok is false when it was never registered.
+func (v *View) Service(k ServiceKey) (e *Entry, ok bool) {
+	n, ok := v.names.get(k.Labels())
+	if !ok {
+		return nil, false
+	}
+	for _, e := range n.Entries {
+		if e.Key == k && len(e.Records) > 0 {
+			return e, true
+		}
+	}
+	return nil, false
+}
+
+// Names yields every name at which a service is known, in no order.
+func (v *View) Names() iter.Seq[*Name] {
+	return func(yield func(*Name) bool) {
+		for _, n := range v.names.all() {
+			if n.known() > 0 && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// HasNamespace reports whether any service is known in a namespace with this
+// label; with a cluster, whether any is known there in that cluster.
+func (v *View) HasNamespace(label string, cluster ClusterID) bool {
+	return v.namespaces[namespaceKey{cluster, label}] > 0
+}
+
+// Services counts the services that are known, each once.
+func (v *View) Services() int { return v.services }
+
+// Conflicts counts the names where more than one service is known.
+func (v *View) Conflicts() int { return v.conflicts }
+
+// Record returns what one cluster says; nil when it does not know the service.
+func (e *Entry) Record(cluster ClusterID) *Record {
+	return findRecord(e.Records, cluster)
+}
+
+func findRecord(records []*Record, cluster ClusterID) *Record {
+	for _, r := range records {
+		if r.Cluster == cluster {
+			return r
+		}
+	}
+	return nil
+}
+
+// known counts the entries that are not forgotten; they come first.
+func (n *Name) known() int {
+	count := 0
+	for _, e := range n.Entries {
+		if len(e.Records) > 0 {
+			count++
+		}
+	}
+	return count
+}
+
+// Conflicting returns the services that are known here but do not answer.
+func (n *Name) Conflicting() []*Entry {
+	if count := n.known(); count > 1 {
+		return n.Entries[1:count]
+	}
+	return nil
+}
+
+// AppendCanonical appends all that shapes the zone, in one order and encoding, so
+// that two Views of the same sequence can be compared byte for byte.
+func (v *View) AppendCanonical(b []byte) []byte {
+	text := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	number := func(n uint64) { b = binary.AppendUvarint(b, n) }
+	stamp := func(s Stamp) {
+		number(s.Epoch)
+		number(s.Revision)
+		text(s.Time.UTC().Format(time.RFC3339Nano))
+	}
+	number(v.sequence)
+	number(v.zoneAt)
+	for _, c := range v.Clusters() {
+		text(string(c.ID))
+		b = append(b, c.Digest[:]...)
+		for _, n := range []uint64{c.RecordSequence, c.Epoch, c.EpochSequence, uint64(c.Services), uint64(c.Instances)} {
+			number(n)
+		}
+	}
+	names := slices.SortedFunc(v.Names(), func(a, b *Name) int {
+		if c := strings.Compare(a.Labels.Namespace, b.Labels.Namespace); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Labels.Name, b.Labels.Name)
+	})
+	for _, n := range names {
+		for _, e := range n.Entries[:n.known()] {
+			text(e.Key.Namespace)
+			text(e.Key.Name)
+			for _, r := range e.Records {
+				text(string(r.Cluster))
+				b = append(b, r.Digest[:]...)
+				number(r.Epoch)
+				number(r.Revision)
+				number(r.Sequence)
+				stamp(r.Changed)
+			}
+		}
+	}
+	return b
+}

@@ -1,0 +1,162 @@
+package registry
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Bounds of times to live, in seconds. A name that moves within milliseconds must
+// not be pinned for decades by a number in a record (CVE-2025-58063).
+const (
+	MinTTL = 1
+	MaxTTL = 3600
+)
+
+// ZoneRecord holds the settings that shape the zone. It stands on the stream, so
+// all replicas have the same one.
+type ZoneRecord struct {
+	Name         string       `json:"name"`         // lower-case, fully qualified: "mesh.internal."
+	TTL          int          `json:"ttl"`          // seconds, MinTTL to MaxTTL
+	NegativeTTL  int          `json:"negative_ttl"` // seconds, MinTTL to MaxTTL
+	TTLByService []ServiceTTL `json:"ttl_by_service,omitempty"`
+	Nameservers  []Nameserver `json:"nameservers,omitempty"`
+	Contact      string       `json:"contact"` // the SOA's RNAME as a domain name
+}
+
+// ServiceTTL gives the services that match a pattern a TTL of their own, in
+// seconds. Of several patterns that match, the most specific stands: the one
+// with the most characters that are not "*", then the lexically first.
+type ServiceTTL struct {
+	Pattern Pattern `json:"pattern"`
+	TTL     int     `json:"ttl"`
+}
+
+// Nameserver is one of the zone's own name servers.
+type Nameserver struct {
+	Name      string       `json:"name"` // fully qualified
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+}
+
+// Equal compares every field.
+func (z ZoneRecord) Equal(o ZoneRecord) bool {
+	return z.Name == o.Name && z.TTL == o.TTL && z.NegativeTTL == o.NegativeTTL && z.Contact == o.Contact &&
+		slices.Equal(z.TTLByService, o.TTLByService) &&
+		slices.EqualFunc(z.Nameservers, o.Nameservers, func(a, b Nameserver) bool {
+			return a.Name == b.Name && slices.Equal(a.Addresses, b.Addresses)
+		})
+}
+
+// ServiceTTL returns the TTL in seconds for the answers about a service.
+func (z ZoneRecord) ServiceTTL(k ServiceKey) int {
+	ttl, best := z.TTL, -1
+	for _, s := range z.TTLByService { // sorted by pattern: ties go to the lexically first
+		if n := s.Pattern.specificity(); n > best && s.Pattern.Match(k) {
+			ttl, best = s.TTL, n
+		}
+	}
+	return ttl
+}
+
+// CleanZone validates a zone record and brings it into canonical order. It
+// returns every fault, each naming its field by the path in the configuration.
+func CleanZone(z ZoneRecord) (ZoneRecord, []Fault) {
+	var faults []Fault
+	add := func(field, format string, args ...any) {
+		faults = append(faults, Fault{Field: field, Detail: refuse("", format, args...).Detail})
+	}
+	z.Name, z.Contact = strings.ToLower(z.Name), strings.ToLower(z.Contact)
+	if err := checkDomain(z.Name); err != nil {
+		add("name", "%v; for example mesh.internal.", err)
+	}
+	if err := checkDomain(z.Contact); err != nil {
+		add("contact", "%v; write hostmaster@example.org as hostmaster.example.org.", err)
+	}
+	ttl := func(field string, seconds int) {
+		if seconds < MinTTL || seconds > MaxTTL {
+			add(field, "%d s is not within %d s and %d s", seconds, MinTTL, MaxTTL)
+		}
+	}
+	ttl("ttl", z.TTL)
+	ttl("negative_ttl", z.NegativeTTL)
+	z.TTLByService = slices.Clone(z.TTLByService)
+	slices.SortFunc(z.TTLByService, func(a, b ServiceTTL) int { return strings.Compare(string(a.Pattern), string(b.Pattern)) })
+	for _, s := range z.TTLByService {
+		field := "ttl_by_service." + string(s.Pattern)
+		if _, err := ParsePattern(string(s.Pattern)); err != nil {
+			add(field, "%v", err)
+		}
+		ttl(field, s.TTL)
+	}
+	z.Nameservers = slices.Clone(z.Nameservers)
+	for n := range z.Nameservers {
+		server := &z.Nameservers[n]
+		server.Name = strings.ToLower(server.Name)
+		if err := checkDomain(server.Name); err != nil {
+			add("nameservers", "%v; for example ns1.mesh.internal.", err)
+			continue
+		}
+		server.Addresses = slices.Clone(server.Addresses)
+		slices.SortFunc(server.Addresses, netip.Addr.Compare)
+		server.Addresses = slices.Compact(server.Addresses)
+		inside, labels := withinZone(server.Name, z.Name)
+		if inside && len(server.Addresses) == 0 {
+			add("nameservers", "%s lies in the zone and needs an address", server.Name)
+		}
+		if inside && (len(labels) == 0 || slices.Contains(reservedLabels, labels[len(labels)-1])) {
+			add("nameservers", "%s is a name that the zone needs for itself; choose for example ns1.%s", server.Name, z.Name)
+		}
+		for _, a := range server.Addresses {
+			if err := CheckGatewayAddress(a, true, nil); err != nil {
+				add("nameservers", "%s: %v", server.Name, err)
+			}
+		}
+	}
+	slices.SortFunc(z.Nameservers, func(a, b Nameserver) int { return strings.Compare(a.Name, b.Name) })
+	for n := 1; n < len(z.Nameservers); n++ {
+		if z.Nameservers[n].Name == z.Nameservers[n-1].Name {
+			add("nameservers", "%s is named twice", z.Nameservers[n].Name)
+		}
+	}
+	if len(z.Nameservers) > 13 {
+		add("nameservers", "%d name servers, more than 13", len(z.Nameservers))
+	}
+	return z, faults
+}
+
+// Fault is one thing wrong with a configuration or record.
+type Fault struct {
+	Field  string // path, dots between parts
+	Detail string // what is wrong and what would be right
+}
+
+// reservedLabels are the zone's own branches.
+var reservedLabels = []string{"svc", "cluster", "gw", "_dns-sd", "_udp", "_tcp"}
+
+// withinZone returns the labels of name above the zone, leftmost first.
+func withinZone(name, zone string) (inside bool, labels []string) {
+	if name == zone {
+		return true, nil
+	}
+	head, ok := strings.CutSuffix(name, "."+zone)
+	if !ok {
+		return false, nil
+	}
+	return true, strings.Split(head, ".")
+}
+
+// checkDomain accepts a lower-case, fully qualified name of at most 200 bytes (so
+// that services fit in front of it) whose labels are letters, digits, hyphens and
+// underscores.
+func checkDomain(s string) error {
+	head, qualified := strings.CutSuffix(s, ".")
+	if !qualified || head == "" || len(s) > 200 {
+		return refuse("domain", "%q is no fully qualified domain name of at most 200 bytes, with a dot at its end", clip(s))
+	}
+	for label := range strings.SplitSeq(head, ".") {
+		if plain := strings.ReplaceAll(label, "_", "a"); !isLabel(plain) {
+			return refuse("domain", "%q: %q is not a label of a-z, 0-9, - and _", clip(s), clip(label))
+		}
+	}
+	return nil
+}
