@@ -1,0 +1,125 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// Agent publishes one cluster. Make one with [New]; Run may be called once.
+type Agent struct {
+	config   Config
+	writer   registry.Writer
+	log      Log
+	intake   *intake
+	settings atomic.Pointer[Settings]
+	reloaded chan struct{} // capacity 1
+	resync   chan string   // capacity 1: why
+	status   board
+}
+
+// New returns an agent; it starts nothing. The settings are the first; see [Agent.Reload].
+func New(config Config, settings Settings, source Source, log Log) (*Agent, error) {
+	if _, err := registry.ParseClusterID(string(config.Cluster)); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	if config.Agent == "" {
+		return nil, errors.New("agent: a name is needed")
+	}
+	config.Timing = config.Timing.withDefaults()
+	a := &Agent{
+		config: config, writer: registry.Writer(config.Cluster), log: log,
+		intake:   newIntake(source, config.Logger, config.Timing),
+		reloaded: make(chan struct{}, 1), resync: make(chan string, 1),
+	}
+	a.settings.Store(&settings)
+	a.status.set(func(s *Status) { s.Role = Standby })
+	return a, nil
+}
+
+// Reload replaces the settings: what differs is published within the running
+// epoch. It does not block and may be called from any goroutine.
+func (a *Agent) Reload(settings Settings) {
+	a.settings.Store(&settings)
+	wake(a.reloaded)
+}
+
+// Status returns what the agent does at the moment. It never blocks for long.
+func (a *Agent) Status() Status {
+	s := a.status.get()
+	s.Drifts, s.Holds = a.intake.counters()
+	r := a.intake.latest()
+	s.RegistryKnown, s.RegistryFault = r.known, r.fault
+	return s
+}
+
+// Run watches and publishes until ctx ends. It then publishes what is waiting, says
+// in the lease that it stopped, and withdraws nothing; that takes 5 s at most. It
+// returns nil after such a stop.
+func (a *Agent) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	wg.Go(func() { a.intake.run(watch) })
+	wg.Go(func() { a.followOrders(watch) })
+	retry := newBackoff(a.config.Timing.Retry)
+	for {
+		held, err := a.takeLease(ctx)
+		if err != nil {
+			return nil // only the end of ctx ends it
+		}
+		began := time.Now()
+		err = a.lead(ctx, held)
+		a.status.set(func(s *Status) { s.Role = Standby })
+		if ctx.Err() != nil {
+			return nil
+		}
+		switch {
+		case errors.Is(err, errResync):
+			a.config.Logger.Info("beginning a new epoch to compare all", "why", err)
+			continue
+		case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrConflict):
+			a.config.Logger.Warn("another agent has taken over this cluster: standing by", "err", err)
+		default:
+			a.config.Logger.Error("leading ended", "err", err)
+		}
+		if time.Since(began) > a.config.Timing.Lapse {
+			retry.Reset()
+		}
+		if !pause(ctx, retry.NextBackOff()) {
+			return nil
+		}
+	}
+}
+
+var errResync = errors.New("resync")
+
+// followOrders waits for orders to this cluster.
+func (a *Agent) followOrders(ctx context.Context) {
+	retry := newBackoff(a.config.Timing.Retry)
+	for ctx.Err() == nil {
+		err := a.log.WatchOrders(ctx, func(m registry.Message) {
+			retry.Reset()
+			if m.Event == nil || m.Event.Order == nil || m.Event.Order.Kind != registry.OrderResync {
+				return
+			}
+			order := m.Event.Order
+			select {
+			case a.resync <- fmt.Sprintf("ordered by %s: %s", order.By, order.Reason):
+			default: // one is waiting already
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			a.config.Logger.Debug("orders can't be followed", "err", err)
+		}
+		if !pause(ctx, retry.NextBackOff()) {
+			return
+		}
+	}
+}

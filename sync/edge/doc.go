@@ -1,0 +1,22 @@
+// Package edge is the agent of one cluster: it watches the local registry and
+// publishes what changed, as the only writer of its cluster's subjects.
+//
+//	Source ─emit→ intake ─trusted snapshot→ export ─desired→ outbox ─events→ Log
+//
+// What it promises:
+//
+//   - One writer. The agent publishes only while it holds its cluster's lease, and
+//     every message names the epoch it began: a former holder is refused by the
+//     stream, whatever the clocks say. A second agent stays a warm standby.
+//   - What the stream has acknowledged is the truth to compare with. A message
+//     that was sent once is sent again identically until it is acknowledged or
+//     fenced; newer state waits behind it.
+//   - Nothing queues without bound: what waits is the latest state of each service.
+//   - Failure is not emptiness. A registry that can't be read, or whose catalogue
+//     shrinks suddenly and does not shrink in a second read, withdraws nothing.
+//   - A stop withdraws nothing. Start, restart, takeover and an ordered resync are
+//     one routine: begin an epoch, read back, compare, publish the difference.
+//
+// What it does not promise: it does not know Consul, Nacos, NATS or JSON; it does
+// not judge whether the cluster can be reached; and it needs no disk.
+package edge

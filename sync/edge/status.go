@@ -1,0 +1,63 @@
+package edge
+
+import (
+	"sync"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// Role says whether an agent publishes.
+type Role string
+
+// The roles.
+const (
+	Standby Role = "standby"
+	Leader  Role = "leader"
+)
+
+// Status is what an agent does at one moment. Counters only grow.
+type Status struct {
+	Role          Role
+	Holder        string // who holds the lease, when somebody else does
+	Phase         registry.Phase
+	Epoch         uint64
+	Revision      uint64
+	Keys          int // services on the stream, tombstones included
+	Digest        registry.Digest
+	Pending       int // services that may differ from the stream
+	Gateways      int
+	Synced        time.Time // when the stream last held all; zero: not yet
+	RegistryKnown bool
+	RegistryFault error // why the registry can't be read or trusted; nil when it can
+
+	Published map[registry.Cause]uint64 // events acknowledged
+	Takeovers uint64
+	Truncated uint64 // services cut to the server's limit
+	Retries   uint64 // publications that had to be sent again
+	Drifts    uint64 // watches begun anew because they had missed something
+	Holds     uint64 // snapshots held back for a second read
+}
+
+// board holds the status: one writer, any number of readers.
+type board struct {
+	mu     sync.Mutex // guards status
+	status Status
+}
+
+func (b *board) set(change func(*Status)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.status)
+}
+
+func (b *board) get() Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.status
+	s.Published = make(map[registry.Cause]uint64, len(b.status.Published))
+	for cause, n := range b.status.Published {
+		s.Published[cause] = n
+	}
+	return s
+}
