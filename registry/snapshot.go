@@ -9,8 +9,10 @@ import (
 // not made at all. It is immutable and cheap to derive from another one. The zero
 // Snapshot is a registry without services.
 type Snapshot struct {
-	services table[ServiceKey, *Service]
-	index    string
+	services  table[ServiceKey, *Service]
+	index     string
+	populated int
+	instances int
 }
 
 // NewSnapshot returns the snapshot of these services. Index is the registry's own
@@ -24,18 +26,32 @@ func NewSnapshot(index string, services ...Service) Snapshot {
 func (s Snapshot) With(index string, services ...Service) Snapshot {
 	d := draftOf(s.services)
 	for i := range services {
+		old, _ := d.get(services[i].Key)
+		s.count(old, -1)
+		s.count(&services[i], 1)
 		d.set(services[i].Key, &services[i])
 	}
-	return Snapshot{services: d.freeze(), index: index}
+	s.services, s.index = d.freeze(), index
+	return s
 }
 
 // Without returns a snapshot that lacks the services with these keys.
 func (s Snapshot) Without(index string, keys ...ServiceKey) Snapshot {
 	d := draftOf(s.services)
 	for _, k := range keys {
+		old, _ := d.get(k)
+		s.count(old, -1)
 		d.delete(k)
 	}
-	return Snapshot{services: d.freeze(), index: index}
+	s.services, s.index = d.freeze(), index
+	return s
+}
+
+func (s *Snapshot) count(service *Service, by int) {
+	if service != nil && len(service.Instances) > 0 {
+		s.populated += by
+		s.instances += by * len(service.Instances)
+	}
 }
 
 // Index returns the registry's own word for the moment; "" when it has none.
@@ -61,14 +77,11 @@ func (s Snapshot) Services() iter.Seq[*Service] {
 	}
 }
 
+// Populated counts the services that have an instance.
+func (s Snapshot) Populated() int { return s.populated }
+
 // Instances counts the instances of all services.
-func (s Snapshot) Instances() int {
-	n := 0
-	for v := range s.Services() {
-		n += len(v.Instances)
-	}
-	return n
-}
+func (s Snapshot) Instances() int { return s.instances }
 
 // Change is a service that differs between two snapshots.
 type Change struct {

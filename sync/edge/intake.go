@@ -136,18 +136,7 @@ func (i *intake) fail(err error) {
 // that a fault is as likely as the truth: all, or more than 30 %, of the services
 // that have instances, or of the instances.
 func suspicious(before, after registry.Snapshot) bool {
-	count := func(s registry.Snapshot) (services, instances int) {
-		for service := range s.Services() {
-			if n := len(service.Instances); n > 0 {
-				services++
-				instances += n
-			}
-		}
-		return services, instances
-	}
-	servicesBefore, instancesBefore := count(before)
-	servicesAfter, instancesAfter := count(after)
-	return lost(servicesBefore, servicesAfter) || lost(instancesBefore, instancesAfter)
+	return lost(before.Populated(), after.Populated()) || lost(before.Instances(), after.Instances())
 }
 
 func lost(before, after int) bool {

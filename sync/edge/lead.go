@@ -23,8 +23,10 @@ type leader struct {
 	exports *exporter
 	fence   uint64 // sequence of the epoch record that every message names
 	fences  []registry.Fence
-	epochAt time.Time // when the epoch record is due again
-	seen    time.Time // when the snapshot that is wanted came
+	epochAt time.Time         // when the epoch record is due again
+	seen    time.Time         // when the snapshot that is wanted came
+	sent    []*registry.Event // not acknowledged yet
+	from    *registry.Service // what the record's gateways were read from
 	synced  bool
 }
 
@@ -255,17 +257,20 @@ func (l *leader) follow() {
 func (l *leader) want(r reading) []registry.ServiceKey {
 	a := l.agent
 	settings := a.settings.Load()
-	if l.exports == nil {
+	first := l.exports == nil
+	if first {
 		l.exports = newExporter(settings.Export, a.refuse)
 	}
 	touched := l.exports.advance(r.snapshot)
-	record, refused := settings.record(a.config.Cluster, a.config.Source, r.snapshot)
-	for _, refusal := range refused {
-		a.refuse(refusal)
+	if from := settings.gatewayService(r.snapshot); first || from != l.from {
+		record, refused := settings.record(a.config.Cluster, a.config.Source, r.snapshot)
+		for _, refusal := range refused {
+			a.refuse(refusal)
+		}
+		l.outbox.wantRecord, l.from = record, from
 	}
 	l.seen = r.seen
 	l.outbox.wanted = l.exports.service
-	l.outbox.wantRecord = record
 	l.outbox.index = func() (string, time.Time) { return r.snapshot.Index(), l.seen.UTC() }
 	return touched
 }
@@ -324,6 +329,7 @@ func (l *leader) flush(ctx context.Context) error {
 // send publishes events until they are acknowledged, fenced, or ctx ends.
 func (l *leader) send(ctx context.Context, events []*registry.Event) error {
 	var stored []*registry.Event
+	l.sent = events
 	err := l.insist(ctx, func() (err error) {
 		stored, err = l.agent.log.Publish(ctx, events, l.fence)
 		return err
@@ -331,6 +337,7 @@ func (l *leader) send(ctx context.Context, events []*registry.Event) error {
 	if err != nil {
 		return err
 	}
+	l.sent = nil
 	l.acknowledged(events, stored)
 	return nil
 }
@@ -413,10 +420,14 @@ func (l *leader) sayPhase() {
 func (l *leader) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if l.synced {
-		if events := l.outbox.next(batchLimit, time.Now()); len(events) > 0 {
-			if _, err := l.agent.log.Publish(ctx, events, l.fence); err == nil {
-				l.acknowledged(events, nil)
+	if events := l.sent; l.synced {
+		for err := error(nil); err == nil; events = l.outbox.next(batchLimit, time.Now()) {
+			if len(events) == 0 && l.outbox.pending() == 0 {
+				break
+			}
+			var stored []*registry.Event
+			if stored, err = l.agent.log.Publish(ctx, events, l.fence); err == nil {
+				l.acknowledged(events, stored)
 			}
 		}
 	}

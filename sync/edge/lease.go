@@ -40,7 +40,7 @@ func (a *Agent) takeLease(ctx context.Context) (lease, error) {
 		if !known || at.Sequence != seen {
 			seen, age, since, known = at.Sequence, at.Age, time.Now(), true
 		}
-		if wait := a.config.Timing.Lapse - age - time.Since(since); at.Found && at.Lease.Phase != registry.PhaseStopped && wait > 0 {
+		if wait := a.config.Timing.Lapse - age - time.Since(since); at.Found && wait > 0 && at.Lease.Phase != registry.PhaseStopped && at.Lease.Agent != a.config.Agent {
 			a.standBy(at.Lease)
 			pause(ctx, min(wait, a.config.Timing.Renew))
 			continue
@@ -130,12 +130,23 @@ func (r *renewal) run(ctx context.Context, lost context.CancelCauseFunc) {
 	}
 }
 
-// put writes the lease as it is now.
+// put writes the lease as it is now. A conflict with a write of this agent itself,
+// whose acknowledgement was lost, is none.
 func (r *renewal) put(ctx context.Context) error {
 	r.mu.Lock()
 	held, phase, detail := r.held, r.phase, r.detail
 	r.mu.Unlock()
-	sequence, err := r.agent.log.PutLease(ctx, r.agent.leaseNow(phase, detail), held.sequence)
+	now := r.agent.leaseNow(phase, detail)
+	sequence, err := r.agent.log.PutLease(ctx, now, held.sequence)
+	if errors.Is(err, registry.ErrConflict) {
+		at, readErr := r.agent.log.ReadLease(ctx)
+		if readErr != nil {
+			return readErr
+		}
+		if !at.Found || at.Lease.Agent == r.agent.config.Agent {
+			sequence, err = r.agent.log.PutLease(ctx, now, at.Sequence)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,15 @@ type GatewayService struct {
 	PortName string // one DNS label
 }
 
+// gatewayService returns the service that the gateways are read from; nil when
+// there is none.
+func (s Settings) gatewayService(snapshot registry.Snapshot) *registry.Service {
+	if s.FromService == nil {
+		return nil
+	}
+	return snapshot.Service(s.FromService.Key)
+}
+
 // record returns what the cluster says of itself.
 func (s Settings) record(cluster registry.ClusterID, source string, snapshot registry.Snapshot) (registry.ClusterRecord, []*registry.Refusal) {
 	gateways, refused := registry.CleanGateways(s.Gateways, true, nil)
