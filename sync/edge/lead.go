@@ -420,16 +420,18 @@ func (l *leader) sayPhase() {
 func (l *leader) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if events := l.sent; l.synced {
-		for err := error(nil); err == nil; events = l.outbox.next(batchLimit, time.Now()) {
-			if len(events) == 0 && l.outbox.pending() == 0 {
-				break
-			}
-			var stored []*registry.Event
-			if stored, err = l.agent.log.Publish(ctx, events, l.fence); err == nil {
-				l.acknowledged(events, stored)
-			}
+	for events := l.sent; l.synced; events = nil {
+		if len(events) == 0 {
+			events = l.outbox.next(batchLimit, time.Now())
 		}
+		if len(events) == 0 {
+			break
+		}
+		stored, err := l.agent.log.Publish(ctx, events, l.fence)
+		if err != nil {
+			break // the next agent's comparison finds it
+		}
+		l.acknowledged(events, stored)
 	}
 	l.renewal.say(registry.PhaseStopped, "")
 	if err := l.renewal.put(ctx); err != nil {

@@ -1,0 +1,20 @@
+// Package replica keeps a [registry.Store] equal to the stream: the reader's half
+// of the protocol.
+//
+//	Stream ─Follow→ messages ─Fold→ View ─Publish→ Store
+//
+// What it promises:
+//
+//   - Until it has caught up once, the Views say that they are not synced.
+//   - A message that can't be used changes nothing. While it catches up (when only
+//     the last message of each fact is delivered) it looks for the state behind
+//     such a message in the fact's history, so that the result equals that of a
+//     replica which read everything.
+//   - A missing revision reloads its cluster. A digest that differs from the one in
+//     the agent's lease, at the same epoch and revision, reloads it too and then
+//     asks the agent for a resync.
+//   - Nothing is ever withdrawn because something could not be read.
+//
+// What it does not promise: it does not yet notice that the stream itself was
+// recreated, purged or cut short, and it keeps no checkpoint on disk.
+package replica
