@@ -101,7 +101,8 @@ func nacosRecipe() recipe {
 		name:     "nacos",
 		what:     "a Nacos server from its Maven artifacts (120 MB, about a minute)",
 		programs: []string{"java", "javac", "mvn"},
-		enable:   "install a JDK (17 or later) and Maven (Debian: openjdk-17-jdk-headless maven), and with access to Maven Central run: go run ./e2e/servers/cmd/prepare nacos",
+		enable: "install a JDK (17 or later) and Maven (Debian: openjdk-17-jdk-headless maven), " +
+			"and with access to Maven Central run: go run ./e2e/servers/cmd/prepare nacos",
 		key: func(_ context.Context, source string) (string, error) {
 			return hashFiles(filepath.Join(source, "nacos"))
 		},
@@ -111,7 +112,7 @@ func nacosRecipe() recipe {
 			if err := os.CopyFS(project, os.DirFS(filepath.Join(source, "nacos"))); err != nil {
 				return err
 			}
-			if _, err := command(ctx, project, nil, "mvn", "-B", "-ntp", "compile"); err != nil {
+			if _, err := command(ctx, project, nil, "mvn", "-B", "-q", "-Dstyle.color=never", "compile"); err != nil {
 				return err
 			}
 			for _, part := range []string{"classes", "lib"} {

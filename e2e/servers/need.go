@@ -34,7 +34,7 @@ func Need(tb testing.TB, names ...string) {
 
 // Required says whether [RequireEnv] asks for a server.
 func Required(name string) bool {
-	required := strings.Split(os.Getenv(RequireEnv), ",")
+	required := strings.Split(strings.ReplaceAll(os.Getenv(RequireEnv), " ", ""), ",")
 	return slices.Contains(required, "all") || slices.Contains(required, name)
 }
 

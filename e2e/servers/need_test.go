@@ -29,7 +29,7 @@ func TestWhatBecomesOfATestWithoutItsServer(t *testing.T) {
 	}{
 		"not required":     {"", "--- SKIP: TestNeedsNacos", false, true},
 		"others required":  {"consul,nats", "--- SKIP: TestNeedsNacos", false, true},
-		"required by name": {"consul,nacos", "--- FAIL: TestNeedsNacos", true, false},
+		"required by name": {"consul, nacos", "--- FAIL: TestNeedsNacos", true, false},
 		"all required":     {"all", "--- FAIL: TestNeedsNacos", true, false},
 	}
 	for name, tt := range tests {

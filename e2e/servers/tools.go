@@ -21,7 +21,8 @@ func command(ctx context.Context, dir string, environ []string, name string, arg
 	var printed, complained bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &printed, &complained
 	if err := cmd.Run(); err != nil {
-		output := strings.TrimSpace(printed.String() + "\n" + complained.String())
+		output := printed.String() + "\n" + complained.String()
+		output = strings.TrimSpace(strings.ReplaceAll(output, "\x1b[0m", "")) // Debian's mvn resets colours even in a file
 		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, lastLines(output, 15))
 	}
 	return strings.TrimSpace(printed.String()), nil
