@@ -1,0 +1,117 @@
+package dnsserver
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
+	"github.com/seamark-mesh/seamark/dnsserver/packet"
+)
+
+// answerer turns one query packet into one reply packet: all that happens between
+// two socket calls. One goroutine uses it at a time.
+type answerer struct {
+	server   *Server
+	protocol Protocol
+	builder  packet.Builder
+	buffer   []byte // prefix, then the reply
+}
+
+// prefix is the room for the length that stands before a message on TCP (RFC 1035
+// §4.2.2), so that both leave in one write (RFC 7766 §8).
+const prefix = 2
+
+func (s *Server) newAnswerer(protocol Protocol) *answerer {
+	return &answerer{server: s, protocol: protocol, buffer: make([]byte, prefix+packet.Room)}
+}
+
+// reply is an answered query.
+type reply struct {
+	message []byte // as on UDP; valid until the next answer
+	rcode   int
+}
+
+// answer returns the reply to a packet; ok is false when it gets none. It never
+// panics.
+func (a *answerer) answer(query []byte) (r reply, ok bool) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			r, ok = a.afterPanic(query, cause)
+		}
+	}()
+	q, err := packet.Parse(query)
+	if err != nil {
+		a.server.observer.Dropped(a.protocol, dropOf(err))
+		return reply{}, false
+	}
+	var response lookup.Response
+	if q.RCode == dns.RcodeSuccess {
+		response = lookup.Answer(a.server.views.View(), lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class})
+	}
+	message, outcome := a.builder.Build(a.buffer[prefix:], &q, &response, a.limits(&q))
+	if outcome.Truncated {
+		a.server.observer.Noted(a.protocol, NoteTruncated)
+	}
+	if outcome.Cut {
+		a.server.observer.Noted(a.protocol, NoteCut)
+	}
+	return reply{message: message, rcode: outcome.RCode}, true
+}
+
+func dropOf(err error) Drop {
+	if errors.Is(err, packet.ErrShort) {
+		return DropShort
+	}
+	return DropResponse
+}
+
+// limits says how long the reply to q may be. What a client says it takes counts
+// within 512 bytes and our own limit (RFC 6891 §6.2.5).
+func (a *answerer) limits(q *packet.Query) packet.Limits {
+	own := a.server.config.UDPPayload
+	l := packet.Limits{Size: packet.MinUDP, Payload: uint16(own), Turn: a.server.turn()}
+	switch {
+	case a.protocol == TCP:
+		l.Size, l.Stream = packet.MaxTCP, true
+	case q.EDNS:
+		l.Size = min(max(int(q.Size), packet.MinUDP), own)
+	}
+	return l
+}
+
+// afterPanic answers SERVFAIL where the header can be read. It logs at most one
+// panic in ten seconds, so that a packet that triggers one can't fill the disk.
+func (a *answerer) afterPanic(query []byte, cause any) (reply, bool) {
+	s := a.server
+	s.observer.Noted(a.protocol, NotePanic)
+	now, last := time.Now().Unix(), s.panicked.Load()
+	if now-last >= 10 && s.panicked.CompareAndSwap(last, now) {
+		s.log.Error("dns answer panicked", "cause", fmt.Sprint(cause), "query", fmt.Sprintf("%.1024x", query), "stack", string(debug.Stack()))
+	}
+	if len(query) < 12 {
+		return reply{}, false
+	}
+	header := a.buffer[prefix : prefix+12]
+	clear(header)
+	copy(header, query[:2])
+	header[2] = 0x80 | query[2]&0x79 // QR; opcode and RD as asked
+	header[3] = dns.RcodeServerFailure
+	return reply{message: header, rcode: dns.RcodeServerFailure}, true
+}
+
+// rcodeText names an RCODE. There are as many as fit its 12 bits, and only those
+// that this server sends.
+func rcodeText(rcode int) string {
+	if rcode == dns.RcodeBadVers { // shares its number with BADSIG
+		return "BADVERS"
+	}
+	if text, ok := dns.RcodeToString[rcode]; ok {
+		return text
+	}
+	return "RCODE" + strconv.Itoa(rcode)
+}

@@ -1,0 +1,157 @@
+package packet
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/miekg/dns"
+)
+
+// Errors of [Parse] for packets that are not to be answered at all.
+var (
+	ErrShort    = errors.New("packet: shorter than a header")
+	ErrResponse = errors.New("packet: a response, not a query")
+)
+
+const (
+	headerLength = 12
+	maxWireName  = 255 // RFC 1035 §2.3.4
+)
+
+// Query is one query as far as its packet could be read. It shares the packet's
+// memory: use it before the packet's buffer is used again.
+type Query struct {
+	ID     uint16
+	Opcode int  // RFC 6895 §2.2
+	RD     bool // recursion desired
+
+	// RCode other than NOERROR says that the packet itself must be answered so,
+	// without a look at the zone: FORMERR, NOTIMP, BADVERS or NOTAUTH (signed by a
+	// key that nobody has, RFC 8945 §5.2.1).
+	RCode int
+
+	Question []byte // name, type and class on the wire; nil when they could not be read
+	Name     string // of the question: ASCII lower-case, presentation format
+	Type     uint16
+	Class    uint16
+
+	EDNS    bool   // there is an OPT record
+	Version uint8  // of EDNS
+	Size    uint16 // the UDP payload that the client takes, as it says
+	DO      bool   // DNSSEC OK (RFC 3225)
+}
+
+// Parse reads a packet. The error is [ErrShort] or [ErrResponse], for packets that
+// deserve no reply; whatever else is wrong with a packet is its RCode.
+func Parse(packet []byte) (Query, error) {
+	if len(packet) < headerLength {
+		return Query{}, ErrShort
+	}
+	if packet[2]&0x80 != 0 {
+		return Query{}, ErrResponse
+	}
+	q := Query{
+		ID:     binary.BigEndian.Uint16(packet),
+		Opcode: int(packet[2] >> 3 & 0x0f),
+		RD:     packet[2]&0x01 != 0,
+	}
+	if q.Opcode != dns.OpcodeQuery {
+		q.RCode = dns.RcodeNotImplemented
+		return q, nil
+	}
+	r := reader{packet: packet, at: headerLength}
+	if !q.parseQuestion(&r) || !q.parseRecords(&r) {
+		q.RCode = dns.RcodeFormatError
+	}
+	return q, nil
+}
+
+// parseQuestion reads the one question that a query has (RFC 9619).
+func (q *Query) parseQuestion(r *reader) bool {
+	if r.count(questions) != 1 {
+		return false
+	}
+	name, ok := r.questionName()
+	if !ok || len(r.packet)-r.at < 4 {
+		return false
+	}
+	q.Type, q.Class = r.uint16(), r.uint16()
+	q.Name, q.Question = presentation(name), r.packet[headerLength:r.at]
+	return true
+}
+
+// parseRecords reads what stands behind the question, and decides about it.
+func (q *Query) parseRecords(r *reader) bool {
+	authority := r.count(authorities)
+	if r.count(answers) != 0 || authority != 0 && q.Type != dns.TypeIXFR { // IXFR brings its SOA (RFC 1995 §3)
+		return false
+	}
+	signed := false
+	for n := range authority + r.count(additionals) {
+		record, ok := r.record()
+		if !ok || signed { // a TSIG is the last record (RFC 8945 §5.1)
+			return false
+		}
+		switch {
+		case record.rrtype == dns.TypeOPT:
+			if n < authority || q.EDNS || !record.root || !validOptions(record.data) {
+				return false
+			}
+			q.EDNS, q.Size = true, record.class
+			q.Version, q.DO = uint8(record.ttl>>16), record.ttl&0x8000 != 0
+		case record.rrtype == dns.TypeTSIG:
+			signed = true
+		}
+	}
+	if r.at != len(r.packet) {
+		return false
+	}
+	switch {
+	case q.Version > 0:
+		q.RCode = dns.RcodeBadVers
+	case signed:
+		q.RCode = dns.RcodeNotAuth
+	}
+	return true
+}
+
+// validOptions reports whether the options of an OPT fill its data exactly. What
+// they say is not looked at: an option that is not understood is ignored.
+func validOptions(data []byte) bool {
+	for len(data) > 0 {
+		if len(data) < 4 {
+			return false
+		}
+		length := 4 + int(binary.BigEndian.Uint16(data[2:]))
+		if length > len(data) {
+			return false
+		}
+		data = data[length:]
+	}
+	return true
+}
+
+// presentation writes a wire name in lower case. What is not a letter, digit,
+// hyphen or underscore is written as \DDD, so that a dot is always a separator.
+func presentation(wire []byte) string {
+	if len(wire) == 1 {
+		return "."
+	}
+	text := make([]byte, 0, maxWireName)
+	for at := 0; wire[at] != 0; {
+		label := wire[at+1 : at+1+int(wire[at])]
+		for _, c := range label {
+			switch {
+			case 'A' <= c && c <= 'Z':
+				text = append(text, c+'a'-'A')
+			case 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_':
+				text = append(text, c)
+			default:
+				text = append(text, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
+			}
+		}
+		text = append(text, '.')
+		at += 1 + len(label)
+	}
+	return string(text)
+}
