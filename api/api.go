@@ -1,0 +1,135 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// Views hands out the current View. View never blocks and never returns nil.
+type Views interface {
+	View() *registry.View
+}
+
+// Leases tells what the agents last said of themselves. Any number of goroutines
+// may ask.
+type Leases interface {
+	// Lease returns a cluster's lease and how long ago it was renewed, by the
+	// reader's own clock; ok is false when none was ever seen.
+	Lease(registry.ClusterID) (l registry.Lease, age time.Duration, ok bool)
+}
+
+// Resolution is what DNS answers, and why.
+type Resolution struct {
+	RCode   string   `json:"rcode"`
+	Answers []string `json:"answers"` // presentation format
+	Why     []Why    `json:"why"`     // every cluster, sorted
+}
+
+// Why tells for one cluster whether it is among the answers.
+type Why struct {
+	Cluster registry.ClusterID `json:"cluster"`
+	In      bool               `json:"in"`
+	Reason  string             `json:"reason"`
+}
+
+// Config holds what the API shows. All fields but Zone are needed.
+type Config struct {
+	Views  Views
+	Leases Leases
+	// Resolve answers a name and a type from a View as DNS would. Its error is a
+	// sentence about what is wrong with the name or the type.
+	Resolve func(v *registry.View, name, qtype string) (Resolution, error)
+	Version string // of this program
+	Zone    string // shown while no zone record stands on the stream
+}
+
+// New returns the handler for every path below /v1/; other paths are 404. It may
+// be called by any number of goroutines.
+func New(config Config) http.Handler {
+	h := &handler{config}
+	mux := http.NewServeMux()
+	for path, serve := range map[string]func(http.ResponseWriter, *http.Request){
+		"/v1/status":                      h.status,
+		"/v1/clusters":                    h.clusters,
+		"/v1/services":                    h.services,
+		"/v1/services/{namespace}/{name}": h.service,
+		"/v1/resolve":                     h.resolve,
+	} {
+		mux.HandleFunc("GET "+path, serve) // and HEAD
+		mux.HandleFunc(path, notAllowed)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, http.StatusNotFound, "there is nothing at this path; see /v1/status, /v1/clusters, /v1/services, /v1/resolve")
+	})
+	return mux
+}
+
+type handler struct{ config Config }
+
+func notAllowed(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Allow", "GET, HEAD")
+	writeProblem(w, http.StatusMethodNotAllowed, "this interface only reads; changes are published by the seamark command")
+}
+
+// synced returns the current View, or says why there is nothing to show yet.
+func (h *handler) synced(w http.ResponseWriter) (v *registry.View, ok bool) {
+	v = h.config.Views.View()
+	if !v.Synced() {
+		w.Header().Set("Retry-After", "1")
+		writeProblem(w, http.StatusServiceUnavailable, "the registry is not synced yet")
+		return nil, false
+	}
+	return v, true
+}
+
+// status is the answer of /v1/status.
+type status struct {
+	Ready          bool   `json:"ready"` // synced, and the zone is known
+	Zone           string `json:"zone"`
+	Version        string `json:"version"`
+	Sequence       uint64 `json:"sequence"`
+	Serial         uint32 `json:"serial"`
+	ClustersSynced int    `json:"clusters_synced"` // whose agent has published everything in its present epoch
+	ClustersTotal  int    `json:"clusters_total"`
+}
+
+func (h *handler) status(w http.ResponseWriter, r *http.Request) {
+	if !checkQuery(w, r) {
+		return
+	}
+	v := h.config.Views.View()
+	s := status{
+		Ready: v.Synced() && v.Zone() != nil, Zone: h.config.Zone, Version: h.config.Version,
+		Sequence: v.Sequence(), Serial: v.Serial(),
+	}
+	if zone := v.Zone(); zone != nil {
+		s.Zone = zone.Name
+	}
+	for _, c := range v.Clusters() {
+		s.ClustersTotal++
+		if c.Snapshot != nil && c.SnapshotAt.Epoch == c.Epoch {
+			s.ClustersSynced++
+		}
+	}
+	writeJSON(w, s)
+}
+
+func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
+	if !checkQuery(w, r, "name", "type") {
+		return
+	}
+	query := r.URL.Query()
+	name := query.Get("name")
+	if name == "" {
+		writeProblem(w, http.StatusBadRequest, "the parameter name is missing: for example /v1/resolve?name=web.shop.svc.mesh.internal&type=A")
+		return
+	}
+	answer, err := h.config.Resolve(h.config.Views.View(), name, query.Get("type"))
+	if err != nil {
+		writeProblem(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	writeJSON(w, answer)
+}
