@@ -1,0 +1,94 @@
+package main
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/seamark-mesh/seamark/cmd/internal/config"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// Config is a valid configuration of one global-dns.
+type Config struct {
+	Zone    registry.ZoneRecord // clean: see registry.CleanZone
+	NATS    config.NATS
+	DNS     DNS
+	Streams Streams
+	HTTP    string // address to listen on
+}
+
+// DNS says where DNS is answered, on UDP and TCP.
+type DNS struct {
+	Listen []string `yaml:"listen" default:"127.0.0.1:5300" help:"addresses on which DNS is answered, UDP and TCP"`
+}
+
+// Streams says what the streams should be like.
+type Streams struct {
+	Manage       bool          // create what is missing; false: only verify
+	Replicas     int           // 1, 3 or 5
+	HistoryAge   time.Duration // how long the history is kept
+	HistoryBytes int64         // guard far above what the age needs; 0 = none
+}
+
+// document is the configuration as it is written.
+type document struct {
+	Zone    zone        `yaml:"zone"`
+	NATS    config.NATS `yaml:"nats"`
+	DNS     DNS         `yaml:"dns"`
+	Streams struct {
+		Manage       bool          `yaml:"manage" default:"true" help:"create the streams when they are missing; false only verifies them"`
+		Replicas     int           `yaml:"replicas" default:"1" help:"copies of each stream: 1, 3 or 5"`
+		HistoryAge   time.Duration `yaml:"history_age" default:"720h" help:"how long the history of events is kept"`
+		HistoryBytes config.Size   `yaml:"history_bytes" default:"10GiB" help:"guard on the size of the history; 0 for none"`
+	} `yaml:"streams"`
+	HTTP string `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
+}
+
+type zone struct {
+	Name         string                    `yaml:"name" default:"mesh.internal." help:"name of the zone"`
+	TTL          config.Seconds            `yaml:"ttl" default:"5s" help:"time to live of answers, whole seconds"`
+	NegativeTTL  config.Seconds            `yaml:"negative_ttl" default:"5s" help:"time to live of negative answers, whole seconds"`
+	TTLByService map[string]config.Seconds `yaml:"ttl_by_service" help:"time to live by pattern of services: shop/*=15s"`
+	Nameservers  []nameserver              `yaml:"nameservers"`
+	Contact      string                    `yaml:"contact" help:"mail address of who is responsible, as a domain name; hostmaster.<zone> when empty"`
+}
+
+// AddFlags declares a flag for every field that one text can give.
+func AddFlags(flags *pflag.FlagSet) { config.AddFlags(flags, &document{}) }
+
+// Load reads the configuration from the file at path (none when path is ""), the
+// environment and the flags made by [AddFlags], and checks all of it. The Config
+// is usable only when there are no faults.
+func Load(path string, environ []string, flags *pflag.FlagSet) (Config, []config.Fault) {
+	var d document
+	r := config.Load(&d, path, environ, flags)
+	c := d.config(r)
+	return c, r.Faults()
+}
+
+// CheckFiles tells which of the files that the configuration names can't be read
+// on this machine.
+func (c Config) CheckFiles() []config.Fault { return config.Unreadable(c.NATS.Files("nats")) }
+
+// Reloadable compares a new configuration with the one that runs. It returns the
+// fields that differ and that only a restart can change. The zone may differ at
+// any time: it is only the seed of the record on the stream, and the difference
+// is reported anew.
+func Reloadable(old, new Config) (changedFixed []string) {
+	for _, f := range []struct {
+		name     string
+		old, new any
+	}{
+		{"nats", old.NATS, new.NATS},
+		{"dns", old.DNS, new.DNS},
+		{"streams", old.Streams, new.Streams},
+		{"http", old.HTTP, new.HTTP},
+	} {
+		if !reflect.DeepEqual(f.old, f.new) {
+			changedFixed = append(changedFixed, f.name)
+		}
+	}
+	return changedFixed
+}

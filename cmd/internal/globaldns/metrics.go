@@ -1,0 +1,132 @@
+package globaldns
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/replica"
+)
+
+// observer counts what the replica and the DNS server do.
+type observer struct {
+	took       *prometheus.CounterVec
+	propagated *prometheus.HistogramVec
+	repaired   *prometheus.CounterVec
+	answers    *prometheus.CounterVec
+	dropped    *prometheus.CounterVec
+	latency    prometheus.Histogram
+}
+
+func newObserver(r prometheus.Registerer) *observer {
+	o := &observer{
+		took: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_events_total",
+			Help: "Messages taken from the stream, by writer and by what became of them."}, []string{"writer", "result", "reason"}),
+		propagated: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "seamark_propagation_seconds",
+			Help:    "From the moment a cluster's agent learnt of a change to the moment it is answered.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60}}, []string{"cluster"}),
+		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_cluster_reloads_total",
+			Help: "Clusters loaded again, because a revision was missing or a digest differed."}, []string{"cluster", "reason"}),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_dns_answers_total",
+			Help: "DNS answers, by protocol and response code."}, []string{"protocol", "rcode"}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_dns_dropped_total",
+			Help: "DNS packets and connections that got no answer, by reason."}, []string{"reason"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seamark_dns_answer_seconds",
+			Help:    "From a question's arrival to its answer's departure.",
+			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .005, .025, .1}}),
+	}
+	r.MustRegister(o.took, o.propagated, o.repaired, o.answers, o.dropped, o.latency)
+	return o
+}
+
+// Took implements [replica.Observer].
+func (o *observer) Took(w registry.Writer, out registry.Outcome) {
+	o.took.WithLabelValues(string(w), string(out.Result), out.Reason).Inc()
+}
+
+// Propagated implements [replica.Observer].
+func (o *observer) Propagated(cluster registry.ClusterID, since time.Duration) {
+	o.propagated.WithLabelValues(string(cluster)).Observe(max(0, since.Seconds()))
+}
+
+// Repaired implements [replica.Observer].
+func (o *observer) Repaired(cluster registry.ClusterID, reason string) {
+	o.repaired.WithLabelValues(string(cluster), reason).Inc()
+}
+
+// Answered implements the DNS server's observer.
+func (o *observer) Answered(protocol, rcode string, took time.Duration) {
+	o.answers.WithLabelValues(protocol, rcode).Inc()
+	o.latency.Observe(took.Seconds())
+}
+
+// Dropped implements the DNS server's observer.
+func (o *observer) Dropped(reason string) { o.dropped.WithLabelValues(reason).Inc() }
+
+// collector shows the current View to Prometheus at the moment it is asked.
+type collector struct {
+	store   *registry.Store
+	replica *replica.Replica
+
+	sequence, synced, services, conflicts, clusters                                *prometheus.Desc
+	epoch, revision, clusterServices, instances, gateways, quarantined, age, phase *prometheus.Desc
+}
+
+func newCollector(store *registry.Store, r *replica.Replica) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("seamark_"+name, help, labels, nil)
+	}
+	return &collector{
+		store: store, replica: r,
+		sequence:        desc("sequence", "Sequence of the last message taken from the stream; the SOA serial is this modulo 2^32."),
+		synced:          desc("synced", "1 once this replica has caught up with the stream."),
+		services:        desc("services", "Services known in any cluster."),
+		conflicts:       desc("name_conflicts", "Names at which more than one service is known."),
+		clusters:        desc("clusters", "Clusters known."),
+		epoch:           desc("cluster_epoch", "Current epoch of a cluster.", "cluster"),
+		revision:        desc("cluster_revision", "Last revision seen of a cluster's current epoch.", "cluster"),
+		clusterServices: desc("cluster_services", "Services known in a cluster, tombstones included.", "cluster"),
+		instances:       desc("cluster_instances", "Instances registered in a cluster.", "cluster"),
+		gateways:        desc("cluster_gateways", "Gateways of a cluster.", "cluster"),
+		quarantined:     desc("cluster_quarantined", "Facts of a cluster whose latest message can't be used.", "cluster"),
+		age:             desc("cluster_lease_age_seconds", "Time since a cluster's agent renewed its lease.", "cluster"),
+		phase:           desc("cluster_phase", "1 for the phase that a cluster's agent is in.", "cluster", "phase"),
+	}
+}
+
+// Describe sends nothing: what is collected follows from the clusters there are.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads the View once.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	v := c.store.View()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	synced := 0.0
+	if v.Synced() {
+		synced = 1
+	}
+	gauge(c.sequence, float64(v.Sequence()))
+	gauge(c.synced, synced)
+	gauge(c.services, float64(v.Services()))
+	gauge(c.conflicts, float64(v.Conflicts()))
+	clusters := v.Clusters()
+	gauge(c.clusters, float64(len(clusters)))
+	for _, s := range clusters {
+		id := string(s.ID)
+		gauge(c.epoch, float64(s.Epoch), id)
+		gauge(c.revision, float64(s.Revision), id)
+		gauge(c.clusterServices, float64(s.Services), id)
+		gauge(c.instances, float64(s.Instances), id)
+		gauge(c.quarantined, float64(s.Quarantined), id)
+		if s.Record != nil {
+			gauge(c.gateways, float64(len(s.Record.Gateways)), id)
+		}
+		if l, age, ok := c.replica.Lease(s.ID); ok {
+			gauge(c.age, age.Seconds(), id)
+			gauge(c.phase, 1, id, string(l.Phase))
+		}
+	}
+}
