@@ -157,26 +157,6 @@ func (e *Entry) Record(cluster ClusterID) *Record {
 	return findRecord(e.Records, cluster)
 }
 
-func findRecord(records []*Record, cluster ClusterID) *Record {
-	for _, r := range records {
-		if r.Cluster == cluster {
-			return r
-		}
-	}
-	return nil
-}
-
-// known counts the entries that are not forgotten; they come first.
-func (n *Name) known() int {
-	count := 0
-	for _, e := range n.Entries {
-		if len(e.Records) > 0 {
-			count++
-		}
-	}
-	return count
-}
-
 // Conflicting returns the services that are known here but do not answer.
 func (n *Name) Conflicting() []*Entry {
 	if count := n.known(); count > 1 {
