@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -63,15 +64,6 @@ func (d *document) checkSource(r *config.Report) {
 			given = append(given, "source."+name)
 		}
 	}
-	slices.Sort(given)
-	switch {
-	case len(given) == 0 && !r.Bad("source"):
-		r.Add("source", "is missing; give exactly one of source.consul, source.nacos, source.file (one without settings is written consul: {})")
-	case len(given) > 1:
-		for _, name := range given[1:] {
-			r.Add(name, "a cluster has one registry, and %s is given too; keep one of them", given[0])
-		}
-	}
 	if s := d.Source.Consul; s != nil {
 		s.check(r)
 	}
@@ -80,6 +72,13 @@ func (d *document) checkSource(r *config.Report) {
 	}
 	if s := d.Source.File; s != nil && s.Path == "" {
 		r.Add("source.file.path", "is missing; name the catalog, for example catalog.yaml")
+	}
+	slices.Sort(given) // last, because a fault in a section hides those of its parts
+	switch {
+	case len(given) == 0 && !r.Bad("source"):
+		r.Add("source", "is missing; give exactly one of source.consul, source.nacos, source.file (one without settings is written consul: {})")
+	case len(given) > 1:
+		r.Add("source", "%s are given; a cluster has one registry: keep one of them", strings.Join(given, " and "))
 	}
 }
 
@@ -172,16 +171,13 @@ func (s *Nacos) checkMeetings(r *config.Report) {
 func (d *document) gateways(r *config.Report) Gateways {
 	var static []registry.Gateway
 	for i, g := range d.Gateways.Static {
-		one := registry.Gateway{Name: g.Name, Addresses: g.Addresses, Ports: g.Ports, Weight: g.Weight}
 		at := fmt.Sprintf("gateways.static[%d]", i)
+		g.check(r, at)
 		if r.Bad(at) {
 			continue
 		}
-		if len(g.Addresses) == 0 {
-			r.Add(at+".addresses", "is missing; give the IP addresses that clients are to connect to")
-			continue
-		}
-		clean, refused := registry.CleanGateways([]registry.Gateway{one}, true, nil)
+		whole := registry.Gateway{Name: g.Name, Addresses: g.Addresses, Ports: g.Ports, Weight: g.Weight}
+		clean, refused := registry.CleanGateways([]registry.Gateway{whole}, true, nil)
 		for _, refusal := range refused {
 			r.Add(at, "%v", refusal)
 		}
@@ -204,6 +200,35 @@ func (d *document) gateways(r *config.Report) Gateways {
 		}
 	}
 	return Gateways{Static: static, Service: d.Gateways.Service, Allow: d.Gateways.Allow}
+}
+
+// check holds each field to the door by itself, so that all faults are told, each
+// in its line.
+func (g gateway) check(r *config.Report, at string) {
+	door := func(field string, part registry.Gateway) {
+		part.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 1})} // these have their own check
+		_, refused := registry.CleanGateways([]registry.Gateway{part}, true, nil)
+		for _, refusal := range refused {
+			r.Add(at+field, "%v", refusal)
+		}
+	}
+	door(".name", registry.Gateway{Name: g.Name})
+	name := g.Name
+	if r.Bad(at + ".name") {
+		name = "gw" // for the checks of the other fields
+	}
+	door(".weight", registry.Gateway{Name: name, Weight: g.Weight})
+	for _, port := range slices.Sorted(maps.Keys(g.Ports)) {
+		door(".ports."+port, registry.Gateway{Name: name, Ports: map[string]int{port: g.Ports[port]}})
+	}
+	if len(g.Addresses) == 0 {
+		r.Add(at+".addresses", "is missing; give the IP addresses that clients are to connect to")
+	}
+	for i, address := range g.Addresses {
+		if err := registry.CheckGatewayAddress(address, true, nil); err != nil {
+			r.Add(fmt.Sprintf("%s.addresses[%d]", at, i), "%v", err)
+		}
+	}
 }
 
 func (d *document) export(r *config.Report) Export {

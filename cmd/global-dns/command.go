@@ -51,7 +51,7 @@ func check(in proc.Input, files bool) []config.Fault {
 
 func start(ctx context.Context, p *proc.Process) error {
 	c, faults := Load(p.Path, p.Environ, p.Flags)
-	if faults = append(faults, c.CheckFiles()...); len(faults) > 0 {
+	if len(faults) > 0 {
 		return proc.Faults(faults)
 	}
 	return run(ctx, c, p)

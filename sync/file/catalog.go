@@ -3,9 +3,7 @@ package file
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,11 +62,10 @@ type catalog struct {
 
 // parseCatalog understands the file or tells all that is wrong with it.
 func parseCatalog(body []byte) (catalog, []Fault) {
-	root, err := parseYAML(body)
-	if err != nil {
-		m := yamlLine.FindStringSubmatch(err.Error())
-		line, _ := strconv.Atoi(m[1])
-		return catalog{}, []Fault{{Line: line, Detail: fmt.Sprintf("this is not YAML: %.256s", strings.TrimPrefix(err.Error(), m[0]))}}
+	root, err := ParseYAML(body)
+	var syntax *SyntaxError
+	if errors.As(err, &syntax) {
+		return catalog{}, []Fault{{Line: syntax.Line, Detail: syntax.Detail}}
 	}
 	if root == nil {
 		return catalog{}, []Fault{{Detail: "the file is empty; an empty catalog is written services: []"}}
@@ -79,32 +76,6 @@ func parseCatalog(body []byte) (catalog, []Fault) {
 		return catalog{}, d.faults
 	}
 	return d.catalog, nil
-}
-
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
-
-func parseYAML(body []byte) (root *yaml.Node, err error) {
-	defer func() { // the parser is not ours; a bug in it must not stop the agent
-		if p := recover(); p != nil {
-			err = fmt.Errorf("yaml: the parser gave up: %v", p)
-		}
-	}()
-	reader := yaml.NewDecoder(strings.NewReader(string(body)))
-	var document, second yaml.Node
-	switch err := reader.Decode(&document); {
-	case errors.Is(err, io.EOF):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case len(document.Content) == 0:
-		return nil, nil
-	}
-	if err := reader.Decode(&second); err == nil {
-		return nil, fmt.Errorf("yaml: line %d: a second document begins here; a catalog is one document", second.Line)
-	} else if !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return document.Content[0], nil
 }
 
 // decoder walks the tree; it goes on after a fault, so that all are told.

@@ -8,12 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seamark-mesh/seamark/sync/file"
 )
 
 // Bounds of a configuration file.
@@ -62,10 +63,10 @@ func readBounded(path string) ([]byte, error) {
 }
 
 func (r *Report) readBody(body []byte, base string, shape reflect.Value) {
-	root, err := parse(body)
-	if err != nil {
-		line, detail := syntaxError(err)
-		r.add(origin{place: r.file, line: line}, "", "%s", detail)
+	root, err := file.ParseYAML(body)
+	var syntax *file.SyntaxError
+	if errors.As(err, &syntax) {
+		r.add(origin{place: r.file, line: syntax.Line}, "", "%s", syntax.Detail)
 		return
 	}
 	if root == nil {
@@ -73,40 +74,6 @@ func (r *Report) readBody(body []byte, base string, shape reflect.Value) {
 	}
 	d := &decoder{report: r, shape: shape.Type().Elem(), base: base}
 	d.value(root, "", shape.Elem(), 0)
-}
-
-// parse returns the root of the only document; nil when there is none.
-func parse(body []byte) (root *yaml.Node, err error) {
-	defer func() { // the parser is not ours; a bug in it must not stop a running agent
-		if p := recover(); p != nil {
-			err = fmt.Errorf("yaml: the parser gave up: %v", p)
-		}
-	}()
-	reader := yaml.NewDecoder(strings.NewReader(string(body)))
-	var document, second yaml.Node
-	switch err := reader.Decode(&document); {
-	case errors.Is(err, io.EOF):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case len(document.Content) == 0:
-		return nil, nil
-	}
-	if err := reader.Decode(&second); err == nil {
-		return nil, fmt.Errorf("yaml: line %d: a second document begins here; a configuration is one document", second.Line)
-	} else if !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return document.Content[0], nil
-}
-
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
-
-// syntaxError splits the parser's message into line and sentence.
-func syntaxError(err error) (line int, detail string) {
-	m := yamlLine.FindStringSubmatch(err.Error())
-	line, _ = strconv.Atoi(m[1])
-	return line, "this is not YAML: " + strings.TrimPrefix(err.Error(), m[0])
 }
 
 // value decodes n into v. What is wrong is added to the report; v keeps what it had.
@@ -335,7 +302,7 @@ func pathsOf(t reflect.Type, path string) []string {
 	var walk func(t reflect.Type, path string)
 	walk = func(t reflect.Type, path string) {
 		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice && !isScalar(t) {
-			if t.Kind() == reflect.Slice {
+			if t.Kind() == reflect.Slice && !isScalar(t.Elem()) {
 				path += "[]"
 			}
 			t = t.Elem()

@@ -61,10 +61,11 @@ type Report struct {
 
 // Add tells that a field has a bad value. Field is the path that the
 // configuration uses; a fault in a field of which one was found already, or in a
-// part of it, is not told twice: the first says more.
+// part of it, is not told twice: the first says more. Where the file as a whole
+// can't be read, nothing is missing from it.
 func (r *Report) Add(field, format string, args ...any) {
 	for _, f := range r.faults {
-		if f.Field != "" && within(field, f.Field) {
+		if f.Field != "" && within(field, f.Field) || r.whole(f) {
 			return
 		}
 	}
@@ -95,9 +96,12 @@ func (r *Report) Given(field string) bool {
 // file as a whole, so that its value means nothing.
 func (r *Report) Bad(field string) bool {
 	return slices.ContainsFunc(r.faults, func(f Fault) bool {
-		return f.Field == "" && f.Place == r.file || within(f.Field, field) || f.Field != "" && within(field, f.Field)
+		return r.whole(f) || within(f.Field, field) || f.Field != "" && within(field, f.Field)
 	})
 }
+
+// whole reports whether the fault makes all of the file mean nothing.
+func (r *Report) whole(f Fault) bool { return f.Field == "" && f.Place == r.file && r.file != "" }
 
 // FromFlag reports whether the field's value was given on the command line,
 // where everyone on the machine can read it.

@@ -110,9 +110,9 @@ func (l leaf) list() bool   { return !isScalar(l.typ) }
 func (l leaf) kind() string {
 	switch {
 	case l.typ.Kind() == reflect.Map:
-		return "key=value,…"
+		return "pairs"
 	case l.list():
-		return "a,b,…"
+		return "list"
 	case l.typ == pathType:
 		return "FILE"
 	case l.typ == durationType || l.typ == reflect.TypeFor[Seconds]():

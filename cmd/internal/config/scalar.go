@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/netip"
@@ -75,24 +76,31 @@ func (s *Size) UnmarshalText(text []byte) error {
 type Path string
 
 // Secret is a text that is never printed: every way to format, log or encode it
-// gives "[redacted]". It is read from the environment only.
-type Secret struct{ text string }
+// gives "[redacted]". It is read from the environment only. The zero Secret is none.
+type Secret struct {
+	text *string // a pointer, because fmt looks into fields that it can't ask for their String
+}
 
 const redacted = "[redacted]"
 
-// Reveal returns the text itself. "" means that none was given.
-func (s Secret) Reveal() string { return s.text }
+// Reveal returns the text itself; "" when there is none.
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 // String returns "[redacted]", or "" when there is no secret.
 func (s Secret) String() string {
-	if s.text == "" {
+	if s.Reveal() == "" {
 		return ""
 	}
 	return redacted
 }
 
-// GoString returns what String does.
-func (s Secret) GoString() string { return s.String() }
+// Format writes what String returns, whatever the verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // LogValue returns what String does.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
@@ -130,7 +138,7 @@ func setScalar(v reflect.Value, text, base string) error {
 	}
 	switch v.Type() {
 	case secretType:
-		v.Set(reflect.ValueOf(Secret{text}))
+		v.Set(reflect.ValueOf(Secret{&text}))
 		return nil
 	case pathType:
 		if text != "" && !filepath.IsAbs(text) {

@@ -4,12 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
-
-	"log/slog"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -29,7 +28,8 @@ type Daemon struct {
 	// Check reads the configuration and returns all that is wrong with it; with
 	// files, also which of the files it names can't be read on this machine.
 	Check func(in Input, files bool) []config.Fault
-	// Run runs the daemon until ctx ends. It reads the configuration itself.
+	// Run runs the daemon until ctx ends. It reads the configuration, which was
+	// checked, for itself.
 	Run func(ctx context.Context, p *Process) error
 }
 
@@ -111,11 +111,13 @@ func NewCommand(d Daemon, environ []string) *cobra.Command {
 	persistent := root.PersistentFlags()
 	config.AddFlags(persistent, &options{})
 	d.AddFlags(persistent)
-	persistent.SortFlags = false
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
 		in, logger, err := start(cmd, environ)
 		if err != nil {
 			return err
+		}
+		if faults := d.Check(in, true); len(faults) > 0 {
+			return Faults(faults)
 		}
 		ctx, stop := Signals(cmd.Context())
 		defer stop()
