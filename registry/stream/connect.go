@@ -48,6 +48,7 @@ type Conn struct {
 	nats *nats.Conn
 	js   jetstream.JetStream
 	log  *slog.Logger
+	name string
 
 	mu          sync.Mutex // guards the fields below
 	reconnected chan struct{}
@@ -64,7 +65,7 @@ func Connect(ctx context.Context, config ConnectConfig) (*Conn, error) {
 		return nil, fmt.Errorf("nats: %w", err)
 	}
 	c := &Conn{
-		log: config.Logger, reconnected: make(chan struct{}),
+		log: config.Logger, name: config.Name, reconnected: make(chan struct{}),
 		waiting: map[*func(error)]struct{}{}, replicas: map[string]int{},
 	}
 	if c.log == nil {

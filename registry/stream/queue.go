@@ -1,0 +1,94 @@
+package stream
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Bounds of what waits to be decoded.
+const (
+	queueItems = 4096
+	queueBytes = 16 << 20
+)
+
+// item is one message as it came, or none: only the news that the end is reached.
+type item struct {
+	subject  string
+	header   nats.Header
+	data     []byte
+	sequence uint64 // 0: no message
+	stored   time.Time
+	received time.Time
+	atEnd    bool // after this item nothing more was waiting in the stream
+}
+
+// queue is where messages wait between the connection and the decoder. Whoever
+// takes gets all there is at once.
+type queue struct {
+	mu    sync.Mutex // guards the fields below
+	items []item
+	bytes int
+
+	more chan struct{} // capacity 1: something came
+	room chan struct{} // capacity 1: something went
+}
+
+func newQueue() *queue {
+	return &queue{more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// put waits for room; false when stop came first. One goroutine puts at a time.
+func (q *queue) put(stop <-chan struct{}, i item) bool {
+	for {
+		if q.offer(i) {
+			signal(q.more)
+			return true
+		}
+		select {
+		case <-q.room:
+		case <-stop:
+			return false
+		}
+	}
+}
+
+// offer adds an item unless the queue is full. A single large one always fits.
+func (q *queue) offer(i item) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) >= queueItems || len(q.items) > 0 && q.bytes+len(i.data) > queueBytes {
+		return false
+	}
+	q.items = append(q.items, i)
+	q.bytes += len(i.data)
+	return true
+}
+
+// take waits until something is there and returns all of it.
+func (q *queue) take(ctx context.Context) ([]item, error) {
+	for {
+		q.mu.Lock()
+		taken := q.items
+		q.items, q.bytes = nil, 0
+		q.mu.Unlock()
+		if len(taken) > 0 {
+			signal(q.room)
+			return taken, nil
+		}
+		select {
+		case <-q.more:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

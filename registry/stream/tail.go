@@ -1,0 +1,328 @@
+package stream
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrStreamChanged ends a read whose stream is no longer the one it was reading: it
+// was deleted and made again, restored from a backup, lost its last messages, or
+// deleted messages that were not read yet. What was read stands for nothing now:
+// read again from the start.
+var ErrStreamChanged = errors.New("the stream is no longer the one that was being read")
+
+const (
+	checkInterval  = 2 * time.Second        // between two looks at the stream's state
+	doubtPause     = 500 * time.Millisecond // before a look is repeated that found something wrong
+	doubts         = 3                      // looks in a row that must agree before a read ends
+	firstRetry     = 50 * time.Millisecond
+	longestRetry   = 2 * time.Second
+	inactiveTime   = 30 * time.Second // after which the server forgets a consumer that nobody asks
+	consumerPrefix = "seamark-"
+)
+
+var (
+	errReconnected = errors.New("the connection was made anew")
+	errDoubt       = errors.New("the stream seems to have changed")
+)
+
+// tailConfig says what to read.
+type tailConfig struct {
+	stream   string
+	filters  []string // none: all
+	policy   Start
+	sequence uint64 // for FromSequence: the first one wanted
+	atLeast  uint64 // the end is not reached before this sequence
+	restart  bool   // begin again from the start where ErrStreamChanged would end it
+}
+
+// tail reads a stream in order, each message once, for as long as its context
+// lasts. It owns one ephemeral consumer at a time; when that one is lost, or
+// anything about it is odd, the next begins after the last message that was taken.
+type tail struct {
+	tailConfig
+	conn  *Conn
+	queue *queue
+
+	mu     sync.Mutex // guards the fields below
+	last   position   // of the last message that was taken
+	target uint64     // the end is not reached before this sequence
+	ended  bool       // the end was reached by this consumer
+	once   bool       // … by any
+	first  uint64     // where a read of only what is new begins
+
+	created time.Time // of the stream; zero until it was seen
+	doubted int       // looks in a row that found something wrong
+}
+
+// position is a message that was taken, with what tells it from another one that a
+// restored stream has in its place.
+type position struct {
+	sequence uint64
+	subject  string
+	stored   time.Time
+}
+
+// run fills the queue until ctx ends or the tail can't go on.
+func (t *tail) run(ctx context.Context) error {
+	retry, said := firstRetry, false
+	for {
+		reconnected := t.conn.Reconnected()
+		began := time.Now()
+		err := t.consume(ctx, reconnected)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrStreamChanged) && t.restart:
+			t.conn.log.Warn("reading a stream again from its start", "stream", t.stream, "err", err)
+			t.forget()
+			continue
+		case errors.Is(err, ErrStreamChanged), errors.Is(err, jetstream.ErrStreamNotFound) && t.created.IsZero():
+			return err
+		case errors.Is(err, errReconnected):
+			retry, said = firstRetry, false
+			continue
+		}
+		if time.Since(began) > longestRetry {
+			retry, said = firstRetry, false
+		}
+		if !said && t.conn.Connected() {
+			said = true
+			t.conn.log.Warn("a stream can't be read: trying again", "stream", t.stream, "err", err)
+		}
+		timer := time.NewTimer(retry)
+		select {
+		case <-timer.C:
+		case <-reconnected:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		retry = min(2*retry, longestRetry)
+	}
+}
+
+// forget makes the tail begin anew.
+func (t *tail) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last, t.target, t.once, t.first = position{}, 0, false, 0
+	t.created, t.doubted = time.Time{}, 0
+}
+
+// consume makes a consumer and lives with it until something is wrong.
+func (t *tail) consume(ctx context.Context, reconnected <-chan struct{}) error {
+	info, err := t.conn.streamInfo(ctx, t.stream)
+	if err != nil {
+		return err
+	}
+	if err := t.check(ctx, info, true); err != nil {
+		return err
+	}
+	if t.created.IsZero() {
+		t.begin(info)
+	}
+	config := t.consumerConfig()
+	bounded, stop := t.conn.bound(ctx)
+	consumer, err := t.conn.js.CreateConsumer(bounded, t.stream, config)
+	stop()
+	if err != nil {
+		return fmt.Errorf("read %s: %w", t.stream, err)
+	}
+	p, err := t.open(ctx, config.Name)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if consumer.CachedInfo().NumPending == 0 {
+		t.reachEnd(p)
+	}
+	if err := p.begin(); err != nil {
+		return err
+	}
+	return t.live(ctx, p, reconnected)
+}
+
+// live waits for the consumer's end, and looks after the stream meanwhile.
+func (t *tail) live(ctx context.Context, p *pull, reconnected <-chan struct{}) error {
+	look := time.NewTimer(checkInterval)
+	defer look.Stop()
+	heartbeat := time.NewTicker(heartbeatInterval)
+	defer heartbeat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-p.fault:
+			return err
+		case <-reconnected:
+			return errReconnected
+		case <-heartbeat.C:
+			if p.silent() {
+				return fmt.Errorf("read %s: the consumer is silent", t.stream)
+			}
+		case <-look.C:
+			next := checkInterval
+			info, err := t.conn.streamInfo(ctx, t.stream)
+			if err == nil {
+				err = t.check(ctx, info, false)
+			}
+			switch {
+			case errors.Is(err, errDoubt):
+				next = doubtPause
+			case errors.Is(err, ErrStreamChanged):
+				return err
+			case err == nil:
+				t.look(ctx, p, info)
+			}
+			look.Reset(next)
+		}
+	}
+}
+
+// look finds the end where no message told it: the last ones were deleted for
+// their age, or the server counted wrong.
+func (t *tail) look(ctx context.Context, p *pull, info *jetstream.StreamInfo) {
+	t.mu.Lock()
+	if t.target != 0 && info.State.FirstSeq > t.target {
+		t.target = 0
+	}
+	known := t.ended
+	t.mu.Unlock()
+	if known || !p.idle() {
+		return
+	}
+	bounded, stop := t.conn.bound(ctx)
+	defer stop()
+	consumer, err := t.conn.js.Consumer(bounded, t.stream, p.name)
+	if err == nil && consumer.CachedInfo().NumPending == 0 && p.idle() {
+		t.reachEnd(p)
+	}
+}
+
+// begin remembers which stream this is and where its end was.
+func (t *tail) begin(info *jetstream.StreamInfo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.created = info.Created
+	t.target = t.atLeast
+	if len(t.filters) == 0 && info.State.Msgs > 0 {
+		t.target = max(t.target, info.State.LastSeq)
+	}
+	t.first = info.State.LastSeq + 1
+}
+
+// check holds the stream to what is known of it. What may be a replica that lags
+// is only a doubt, until it was seen several times.
+func (t *tail) check(ctx context.Context, info *jetstream.StreamInfo, thorough bool) error {
+	if t.created.IsZero() {
+		return nil
+	}
+	t.mu.Lock()
+	last, caughtUp := t.last, t.once
+	t.mu.Unlock()
+	state := info.State
+	switch {
+	case !info.Created.Equal(t.created):
+		return fmt.Errorf("%w: %s was made anew at %s", ErrStreamChanged, t.stream, info.Created.Format(time.RFC3339))
+	case state.LastSeq < last.sequence:
+		if t.doubted++; t.doubted < doubts {
+			if thorough {
+				if err := wait(ctx, doubtPause); err != nil {
+					return err
+				}
+			}
+			return errDoubt
+		}
+		return fmt.Errorf("%w: %s ends at %d, before %d which was read", ErrStreamChanged, t.stream, state.LastSeq, last.sequence)
+	case caughtUp && len(t.filters) == 0 && state.FirstSeq > last.sequence+1:
+		return fmt.Errorf("%w: %s begins at %d, behind %d which was read last", ErrStreamChanged, t.stream, state.FirstSeq, last.sequence)
+	}
+	t.doubted = 0
+	if !thorough || last.sequence == 0 || last.sequence < state.FirstSeq {
+		return nil
+	}
+	m, found, err := t.conn.at(ctx, t.stream, last.sequence)
+	if err != nil {
+		return err
+	}
+	if found && (m.subject != last.subject || !m.stored.Equal(last.stored)) {
+		return fmt.Errorf("%w: %s has another message at %d than was read", ErrStreamChanged, t.stream, last.sequence)
+	}
+	return nil
+}
+
+// consumerConfig is the next consumer's.
+func (t *tail) consumerConfig() jetstream.ConsumerConfig {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	config := jetstream.ConsumerConfig{
+		Name: consumerPrefix + rand.Text(), AckPolicy: jetstream.AckNonePolicy, MaxDeliver: -1,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: inactiveTime,
+	}
+	filters := t.filters
+	if len(filters) == 0 {
+		filters = []string{root + ">"}
+	}
+	if len(filters) == 1 {
+		config.FilterSubject = filters[0]
+	} else {
+		config.FilterSubjects = filters
+	}
+	switch {
+	case t.last.sequence > 0:
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, t.last.sequence+1
+	case t.policy == LastPerSubject:
+		config.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
+	case t.policy == FromSequence:
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, max(t.sequence, 1)
+	case t.policy == onlyNew:
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, t.first
+	default:
+		config.DeliverPolicy = jetstream.DeliverAllPolicy
+	}
+	return config
+}
+
+// take puts a message in the queue; p.mu is held. False: p was given up, or
+// something is missing.
+func (t *tail) take(p *pull, i item, delivered, pending uint64) bool {
+	if delivered != p.delivered+1 {
+		p.fail(fmt.Errorf("read %s: message %d of the consumer came after %d", t.stream, delivered, p.delivered))
+		return false
+	}
+	t.mu.Lock()
+	i.atEnd = pending == 0 && i.sequence >= t.target
+	t.mu.Unlock()
+	if !t.queue.put(p.stop, i) {
+		return false
+	}
+	p.delivered = delivered
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = position{sequence: i.sequence, subject: i.subject, stored: i.stored}
+	if i.atEnd {
+		t.ended, t.once, t.target = true, true, 0
+	}
+	return true
+}
+
+// reachEnd says that nothing is waiting, where no message can say it.
+func (t *tail) reachEnd(p *pull) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t.mu.Lock()
+	already := t.ended || t.last.sequence < t.target
+	t.mu.Unlock()
+	if already || !t.queue.put(p.stop, item{atEnd: true}) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended, t.once, t.target = true, true, 0
+}
