@@ -1,0 +1,230 @@
+package lookup_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+	"pgregory.net/rapid"
+
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
+	"github.com/seamark-mesh/seamark/dnsserver/lookup/lookuptest"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+var (
+	someClusters   = []registry.ClusterID{"amber", "bronze", "web"}
+	someNamespaces = []string{"default", "shop", "Shop", "web"}
+	someNames      = []string{"web", "WEB", "a.b", "a-b", "shop"}
+	allTypes       = []string{"A", "AAAA", "SRV", "TXT", "SOA", "NS", "ANY", "MX", "TYPE65280"}
+)
+
+// drawWorld draws a history: services that come, change, go and are forgotten,
+// gateways, the zone record, in any order.
+func drawWorld(t *rapid.T) *lookuptest.World {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	for range rapid.IntRange(0, 40).Draw(t, "events") {
+		cluster := rapid.SampledFrom(someClusters).Draw(t, "cluster")
+		namespace, name := rapid.SampledFrom(someNamespaces).Draw(t, "namespace"), rapid.SampledFrom(someNames).Draw(t, "name")
+		switch rapid.IntRange(0, 9).Draw(t, "what") {
+		case 0:
+			z := lookuptest.Zone()
+			z.TTL = rapid.IntRange(1, 30).Draw(t, "ttl")
+			if rapid.Bool().Draw(t, "no name servers") {
+				z.Nameservers = nil
+			}
+			w.Zone(z)
+		case 1, 2:
+			w.Cluster(cluster, drawGateways(t)...)
+		case 3:
+			w.Forget(cluster, namespace, name)
+		default:
+			w.Service(cluster, namespace, name, drawInstances(t)...)
+		}
+	}
+	return w
+}
+
+func drawGateways(t *rapid.T) []registry.Gateway {
+	var gateways []registry.Gateway
+	for n := range rapid.IntRange(0, 3).Draw(t, "gateways") {
+		g := registry.Gateway{Name: fmt.Sprint("gw-", n), Weight: n, Ports: map[string]int{}}
+		for _, a := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"203.0.113.1", "203.0.113.2", "2001:db8::1"}), 1, 3, rapid.ID).Draw(t, "addresses") {
+			g.Addresses = append(g.Addresses, netip.MustParseAddr(a))
+		}
+		if rapid.Bool().Draw(t, "http") {
+			g.Ports["http"] = rapid.SampledFrom([]int{80, 8080}).Draw(t, "port")
+		}
+		gateways = append(gateways, g)
+	}
+	return gateways
+}
+
+func drawInstances(t *rapid.T) []registry.Instance {
+	var instances []registry.Instance
+	for n := range rapid.IntRange(0, 3).Draw(t, "instances") {
+		health := rapid.SampledFrom([]registry.Health{registry.Passing, registry.Warning, registry.Critical, registry.Unknown}).Draw(t, "health")
+		instances = append(instances, lookuptest.Instance(fmt.Sprint("i", n), health, rapid.SampledFrom([]string{"", "1", "2"}).Draw(t, "version")))
+	}
+	return instances
+}
+
+// universe returns every name that could exist in a drawn world, and more, each
+// after the name above it.
+func universe() []string {
+	set := map[string]bool{}
+	var add func(labels ...string)
+	add = func(labels ...string) {
+		if len(labels) > 0 {
+			add(labels[1:]...)
+		}
+		set[strings.Join(append(labels, "mesh.internal."), ".")] = true
+	}
+	addPorts := func(labels ...string) {
+		add(labels...)
+		for _, port := range []string{"_http", "_80", "_8080", "_smtp"} {
+			add(append([]string{port, "_tcp"}, labels...)...)
+		}
+		add(append([]string{"below"}, labels...)...)
+	}
+	labels := map[string]bool{"never": true}
+	for _, s := range slices.Concat(someNamespaces, someNames) {
+		labels[registry.Label(s)] = true
+	}
+	for name := range labels {
+		addPorts(name, "svc")
+		for namespace := range labels {
+			addPorts(name, namespace, "svc")
+			for _, cluster := range append(someClusters, "never") {
+				addPorts(name, namespace, string(cluster), "cluster")
+			}
+		}
+	}
+	for _, cluster := range append(someClusters, "never") {
+		addPorts(string(cluster), "gw")
+		for _, gateway := range []string{"gw-0", "gw-1", "gw-2", "gw-3"} {
+			addPorts(gateway, string(cluster), "gw")
+		}
+	}
+	add("a", "dns")
+	add("_services", "_dns-sd", "_udp")
+	return slices.SortedFunc(maps.Keys(set), func(a, b string) int {
+		if d := strings.Count(a, ".") - strings.Count(b, "."); d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+}
+
+// wire is a whole answer as bytes.
+func wire(t interface{ Fatalf(string, ...any) }, r lookup.Response) string {
+	m := new(dns.Msg)
+	m.Rcode, m.Authoritative = r.RCode, r.Authoritative
+	m.Answer, m.Ns, m.Extra = r.Answer, r.Authority, r.Additional
+	b, err := m.Pack()
+	if err != nil {
+		t.Fatalf("an answer can't be packed: %v\n%s", err, transcript(r))
+	}
+	return string(b)
+}
+
+// TestReplicasAgree: a reader that loaded the last message per subject, and one
+// that followed the whole history, give the same bytes for every name and type.
+func TestReplicasAgree(t *testing.T) {
+	names := universe()
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		whole, last := w.View(), lookuptest.Fold(w.LastPerSubject())
+		if whole.Sequence() != last.Sequence() {
+			t.Fatalf("sequences %d and %d", whole.Sequence(), last.Sequence())
+		}
+		for _, name := range names {
+			for _, qtype := range allTypes {
+				a, b := ask(whole, name, qtype), ask(last, name, qtype)
+				if wire(t, a) != wire(t, b) {
+					t.Fatalf("%s %s: from the whole history\n%s\nfrom the last message per subject\n%s", name, qtype, transcript(a), transcript(b))
+				}
+			}
+		}
+	})
+}
+
+// TestZoneRules holds every answer to what RFCs ask of a zone as a whole.
+func TestZoneRules(t *testing.T) {
+	names := universe()
+	rapid.Check(t, func(t *rapid.T) {
+		v := drawWorld(t).View()
+		exists, empty, parents := map[string]bool{}, map[string]bool{}, map[string]bool{}
+		for _, name := range names {
+			first := ask(v, name, "A").RCode
+			exists[name], empty[name] = first == dns.RcodeSuccess, true
+			for _, qtype := range allTypes {
+				r := ask(v, name, qtype)
+				if r.RCode != first {
+					t.Fatalf("%s is %s for A and %s for %s", name, dns.RcodeToString[first], dns.RcodeToString[r.RCode], qtype)
+				}
+				checkAnswer(t, v, name, qtype, r)
+				empty[name] = empty[name] && len(r.Answer) == 0
+			}
+			_, parent, _ := strings.Cut(name, ".")
+			if exists[name] {
+				parents[parent] = true
+			}
+			if exists[name] && name != "mesh.internal." && !exists[parent] { // RFC 8020
+				t.Fatalf("%s exists below %s, which does not", name, parent)
+			}
+		}
+		for _, name := range names { // names without records exist for the sake of what is below them
+			if exists[name] && empty[name] && !parents[name] && !conflicted(v) && !slices.Contains([]string{"svc.mesh.internal.", "cluster.mesh.internal.", "gw.mesh.internal."}, name) {
+				t.Fatalf("%s exists, has no records and nothing below it", name)
+			}
+		}
+	})
+}
+
+// conflicted reports whether some service is known and does not answer: its
+// namespace may then seem to have something below it.
+func conflicted(v *registry.View) bool { return v.Conflicts() > 0 }
+
+func checkAnswer(t *rapid.T, v *registry.View, name, qtype string, r lookup.Response) {
+	if !r.Authoritative {
+		t.Fatalf("%s %s is not authoritative", name, qtype)
+	}
+	if len(r.Answer) == 0 {
+		soa, ok := r.Authority[0].(*dns.SOA)
+		if !ok || len(r.Authority) != 1 || soa.Serial != v.Serial() || int(soa.Hdr.Ttl) != min(v.Zone().TTL, v.Zone().NegativeTTL) {
+			t.Fatalf("%s %s: a negative answer without the right SOA:\n%s", name, qtype, transcript(r))
+		}
+		return
+	}
+	if len(r.Authority) > 0 {
+		t.Fatalf("%s %s: a positive answer with an authority section", name, qtype)
+	}
+	seen := map[string]bool{}
+	for _, rr := range r.Answer {
+		h := rr.Header()
+		if h.Name != name || dns.TypeToString[h.Rrtype] != qtype && qtype != "ANY" || h.Ttl != r.Answer[0].Header().Ttl {
+			t.Fatalf("%s %s: not one RRset:\n%s", name, qtype, transcript(r))
+		}
+		if seen[rr.String()] {
+			t.Fatalf("%s %s: twice %s", name, qtype, rr)
+		}
+		seen[rr.String()] = true
+		if srv, ok := rr.(*dns.SRV); ok {
+			want := append(ask(v, srv.Target, "A").Answer, ask(v, srv.Target, "AAAA").Answer...)
+			for _, address := range want {
+				if !slices.ContainsFunc(r.Additional, func(rr dns.RR) bool { return rr.String() == address.String() }) {
+					t.Fatalf("%s SRV: %s is missing beside it:\n%s", name, address, transcript(r))
+				}
+			}
+			if len(want) == 0 {
+				t.Fatalf("%s SRV: its target %s has no address", name, srv.Target)
+			}
+		}
+	}
+}
