@@ -21,16 +21,38 @@ type service struct {
 
 // serviceRecord is a service in one cluster.
 type serviceRecord struct {
-	Cluster   registry.ClusterID  `json:"cluster"`
-	Healthy   int                 `json:"healthy"` // instances that take traffic
-	Total     int                 `json:"total"`
-	Versions  []string            `json:"versions"` // of all instances, sorted
-	Ports     []int               `json:"ports"`    // of all instances, ascending
-	Epoch     uint64              `json:"epoch"`    // of the latest message
-	Revision  uint64              `json:"revision"`
-	Sequence  uint64              `json:"sequence"`
-	ChangedAt time.Time           `json:"changed_at"` // the last real change, by its writer's clock
-	Instances []registry.Instance `json:"instances,omitzero"`
+	Cluster   registry.ClusterID `json:"cluster"`
+	Healthy   int                `json:"healthy"` // instances that take traffic
+	Total     int                `json:"total"`
+	Versions  []string           `json:"versions"` // of all instances, sorted
+	Ports     []int              `json:"ports"`    // of all instances, ascending
+	Epoch     uint64             `json:"epoch"`    // of the latest message
+	Revision  uint64             `json:"revision"`
+	Sequence  uint64             `json:"sequence"`
+	ChangedAt time.Time          `json:"changed_at"` // the last real change, by its writer's clock
+	Instances []instance         `json:"instances,omitzero"`
+}
+
+// instance has every field, also the empty ones.
+type instance struct {
+	ID      string            `json:"id"`
+	Address string            `json:"address"`
+	Port    int               `json:"port"`
+	Weight  int               `json:"weight"`
+	Health  registry.Health   `json:"health"`
+	Version string            `json:"version"`
+	Meta    map[string]string `json:"meta"`
+}
+
+func describeInstances(instances []registry.Instance) []instance {
+	out := make([]instance, 0, len(instances))
+	for _, i := range instances {
+		if i.Meta == nil {
+			i.Meta = map[string]string{}
+		}
+		out = append(out, instance(i))
+	}
+	return out
 }
 
 func (h *handler) services(w http.ResponseWriter, r *http.Request) {
@@ -125,7 +147,7 @@ func describe(e *registry.Entry, cluster registry.ClusterID, instances bool) ser
 		slices.SortFunc(record.Versions, strings.Compare)
 		record.Ports, record.Versions = slices.Compact(record.Ports), slices.Compact(record.Versions)
 		if instances {
-			record.Instances = slices.Concat([]registry.Instance{}, r.Service.Instances)
+			record.Instances = describeInstances(r.Service.Instances)
 		}
 		s.Clusters = append(s.Clusters, record)
 	}
