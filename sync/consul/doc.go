@@ -1,0 +1,38 @@
+// Package consul is the source for clusters whose registry is Consul.
+//
+// A [Source] watches a whole catalog through blocking queries; no timer is ever
+// the way to notice a change. Every watch is only a hint which service may have
+// changed: what is emitted comes from one fresh, non-stale read of just that
+// service. Where the hints come from is the mode, chosen when a Watch starts:
+//
+//	hints        one watch per node, and of the nodes, the names, the critical and the warning checks
+//	per-service  one watch per service (HTTPS only): fewer services than nodes, or nodes with very many instances
+//	sweep        plain HTTP with too many nodes for hints: definition changes are found by asking each node's index
+//
+// What it promises:
+//
+//   - Failure is not emptiness. A transport error, a reply that is not 200, an
+//     index of 0 or 1, a reply without a leader: no data, and the Watch ends with
+//     an error. A reply whose index did not move is not looked at.
+//   - A state that was swapped (a snapshot was restored: an index goes back, or a
+//     query returns early without news) makes the Watch read everything again.
+//   - A missing instance is believed only after a second, consistent read, a
+//     short time later. Where ACLs could hide it, the token must also be
+//     allowed to see the service and the node, before and after that read; what
+//     it may not see keeps its last state and is reported.
+//   - A token that loses the right to read services or nodes ends the Watch with
+//     an error that names the missing policy. It never looks like emptiness.
+//   - It is a modest client: about 2 connections over HTTPS, never more than 150
+//     over plain HTTP (Consul refuses clients with more than 200), also at the
+//     start and in a burst.
+//   - Bad content disturbs only itself: it is reported as a [registry.Refusal].
+//
+// What it does not: it does not start again by itself after an error (package
+// edge does), and it does not know partitions, namespaces or peers of Consul
+// Enterprise: everything is read in the default ones.
+//
+// It uses an HTTP client of its own and JSON types of its own, because that of
+// consul/api offers neither pinned connections, nor the index header before the
+// body is decoded, nor bounded bodies, and its types decode much that is not
+// needed. From consul/api come the names of things.
+package consul

@@ -1,0 +1,42 @@
+package consul
+
+import "context"
+
+// followService watches one service, from the index of its last read. The body
+// of a reply is compared with what is known, so that a reply without news (the
+// streaming backend's first one) costs no read.
+func (w *session) followService(ctx context.Context, e *entry) {
+	ctx, stop := context.WithCancel(ctx)
+	e.follow = stop
+	from := e.record.index
+	w.wg.Go(func() {
+		defer stop()
+		err := follow(ctx, w, stream{path: pathService(e.name), index: from}, func(index uint64, entries []wireEntry) {
+			if w.entries[e.name] == e && index > e.record.index {
+				w.onService(e, entries)
+			}
+		})
+		if err != nil && !unreadable(err) {
+			w.fail(err)
+		}
+	})
+}
+
+// onService hints what differs from the record.
+func (w *session) onService(e *entry, entries []wireEntry) {
+	seen, _ := w.source.door.mapService(e.name, entries)
+	var expect []expectation
+	for m, index := range seen.marks {
+		if known, there := e.record.marks[m]; !there || index > known {
+			expect = append(expect, expectation{mark: m, index: index})
+		}
+	}
+	for m, index := range e.record.marks {
+		if _, there := seen.marks[m]; !there {
+			expect = append(expect, expectation{mark: m, index: index, past: true})
+		}
+	}
+	if len(expect) > 0 {
+		w.hint(e.name, expect...)
+	}
+}

@@ -1,0 +1,223 @@
+package consul
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// crowded is the number of instances on one node above which hints lag under
+// many definition changes, because each carries the whole node.
+const crowded = 300
+
+// start reads everything, chooses the mode, and starts the watches. Every watch
+// goes on from an index that was read before the services were, so nothing falls
+// in between.
+func (w *session) start(ctx context.Context) error {
+	s := w.source
+	if err := w.client.testRights(ctx, s); err != nil {
+		return err
+	}
+	marks, err := w.readHints(ctx)
+	if err != nil {
+		return err
+	}
+	pool := min(int(s.startPool()), poolPlain)
+	if w.client.secure() {
+		pool = int(s.startPool())
+	}
+	records, index, err := s.readCatalog(ctx, w.client, pool)
+	if err != nil {
+		return err
+	}
+	w.index = index
+	for name, r := range records {
+		w.entries[name] = &entry{name: name, record: r, place: -1}
+		s.remember(name, r)
+	}
+	s.forgetAllBut(records)
+	w.snapshot = snapshotOf(records, index)
+	s.mode.Store(w.mode)
+	w.announce(len(records))
+	w.startWatches(ctx, marks)
+	w.emitted = time.Now()
+	w.emit(w.snapshot)
+	return nil
+}
+
+func (s *Source) forgetAllBut(records map[string]record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.known, func(name string, _ record) bool { _, there := records[name]; return !there })
+}
+
+// announce says what is watched and how.
+func (w *session) announce(services int) {
+	logger := w.source.config.Logger.With("mode", string(w.mode), "services", services, "nodes", len(w.nodes))
+	if w.mode == ModeSweep {
+		logger.Warn("watching consul in a degraded mode: changes of definitions are seen late; use https, or raise limits.http_max_conns_per_client and force the mode hints")
+		return
+	}
+	logger.Info("watching consul")
+}
+
+// indexes is where the watches go on from.
+type indexes struct{ nodes, names, critical, warning uint64 }
+
+// readHints reads what hints are compared with, and chooses the mode.
+func (w *session) readHints(ctx context.Context) (from indexes, err error) {
+	limit := w.source.timing.request
+	nodes, r, err := ask[[]wireNode](ctx, w.client, pathNodes, nil, limit)
+	if err != nil {
+		return from, err
+	}
+	from.nodes = r.index
+	names, r, err := ask[wireNames](ctx, w.client, pathNames, nil, limit)
+	if err != nil {
+		return from, err
+	}
+	from.names = r.index
+	if w.mode = w.chooseMode(len(nodes), len(names)); w.mode == ModePerService {
+		if !w.client.multiplexed() && !hintsFitPlain(len(names)) {
+			return from, fmt.Errorf("the mode %s needs https for %d services", w.mode, len(names))
+		}
+		return from, nil
+	}
+	for path, index := range map[string]*uint64{pathCritical: &from.critical, pathWarning: &from.warning} {
+		checks, r, err := ask[[]wireCheck](ctx, w.client, path, nil, limit)
+		if err != nil {
+			return from, err
+		}
+		*index = r.index
+		w.states[path] = byMark(checks)
+	}
+	if err := w.readNodes(ctx, nodes); err != nil {
+		return from, err
+	}
+	if w.source.config.Mode == ModeAuto && w.client.multiplexed() &&
+		slices.ContainsFunc(slices.Collect(maps.Values(w.nodes)), func(n *node) bool { return len(n.services) > crowded }) {
+		w.mode = ModePerService
+		clear(w.nodes)
+		clear(w.states)
+	}
+	return from, nil
+}
+
+// chooseMode follows what was measured: see the package's page.
+func (w *session) chooseMode(nodes, services int) Mode {
+	switch {
+	case w.source.config.Mode != ModeAuto:
+		return w.source.config.Mode
+	case w.client.multiplexed() && services < nodes:
+		return ModePerService
+	case w.client.multiplexed() || hintsFitPlain(nodes):
+		return ModeHints
+	}
+	return ModeSweep
+}
+
+// hintsFitPlain reports whether plain HTTP has a connection for each watch.
+func hintsFitPlain(nodes int) bool { return nodes+4+poolPlain <= plainConnections }
+
+// readNodes reads each node's services.
+func (w *session) readNodes(ctx context.Context, nodes []wireNode) error {
+	lists := make([]wireNodeServices, len(nodes))
+	replies := make([]reply, len(nodes))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(poolPlain)
+	for n := range nodes {
+		group.Go(func() (err error) {
+			if groupCtx.Err() != nil {
+				return context.Cause(groupCtx)
+			}
+			lists[n], replies[n], err = ask[wireNodeServices](groupCtx, w.client, pathNode(nodes[n].Node), nil, w.source.timing.request)
+			if unreadable(err) {
+				return nil // the watch of names and the comparison look after it
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for n := range nodes {
+		w.nodes[fold(nodes[n].Node)] = &node{wire: nodes[n], index: replies[n].index, services: byID(lists[n].Services)}
+	}
+	return nil
+}
+
+// startWatches starts the goroutines that give hints, and the pulse.
+func (w *session) startWatches(ctx context.Context, from indexes) {
+	w.wg.Go(func() { w.fail(w.beat(ctx)) })
+	gap := w.source.timing.names
+	if w.mode == ModeSweep { // here the names are what tells of changed definitions
+		gap = w.source.timing.sweep
+	}
+	watch(ctx, w, stream{path: pathNames, index: from.names, gap: gap}, w.onNames)
+	if w.mode == ModePerService {
+		for _, e := range w.entries {
+			w.followService(ctx, e)
+		}
+		return
+	}
+	watch(ctx, w, stream{path: pathNodes, index: from.nodes}, func(_ uint64, nodes []wireNode) { w.onNodes(ctx, nodes) })
+	watch(ctx, w, stream{path: pathCritical, index: from.critical}, func(_ uint64, c []wireCheck) { w.onState(pathCritical, c) })
+	watch(ctx, w, stream{path: pathWarning, index: from.warning}, func(_ uint64, c []wireCheck) { w.onState(pathWarning, c) })
+	if w.mode == ModeSweep {
+		w.wg.Go(func() { w.fail(w.sweepNodes(ctx)) })
+		return
+	}
+	for _, n := range w.nodes {
+		w.followNode(ctx, n)
+	}
+}
+
+// beat asks for a sign of life, and for the token's rights, until one fails. It
+// is what notices servers that are gone behind an agent that lives, and rights
+// that were lost while no watch wakes.
+func (w *session) beat(ctx context.Context) error {
+	t := w.source.timing
+	rights := time.Now().Add(around(t.rights))
+	for {
+		if err := pause(ctx, around(t.pulse)); err != nil {
+			return err
+		}
+		// near=_none keeps the streaming backend away, which would answer from memory.
+		if _, _, err := ask[[]ignored](ctx, w.client, pathService("consul"), url.Values{"near": {"_none"}}, t.pulse); err != nil {
+			return err
+		}
+		if time.Now().Before(rights) {
+			continue
+		}
+		if err := w.client.renewToken(); err != nil {
+			return err
+		}
+		if err := w.client.testRights(ctx, w.source); err != nil {
+			return err
+		}
+		rights = time.Now().Add(around(t.rights))
+	}
+}
+
+// pause waits; it returns the context's cause if that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// around returns d, up to a quarter more or less.
+func around(d time.Duration) time.Duration {
+	return d - d/4 + rand.N(d/2+1)
+}

@@ -1,0 +1,85 @@
+package consul
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// stream is one blocking query that is repeated for ever.
+type stream struct {
+	path  string
+	index uint64        // of what is known already; 0: nothing is
+	gap   time.Duration // least time between two replies
+}
+
+// watch follows a stream on a goroutine of its own; take runs in the loop, for
+// each reply that has news.
+func watch[T any](ctx context.Context, w *session, s stream, take func(index uint64, v T)) {
+	w.wg.Go(func() {
+		if err := follow(ctx, w, s, take); err != nil {
+			w.fail(err)
+		}
+	})
+}
+
+// follow repeats a blocking query until ctx ends (nil) or it cannot be trusted.
+func follow[T any](ctx context.Context, w *session, s stream, take func(index uint64, v T)) error {
+	h, leave := w.client.open()
+	defer leave()
+	for {
+		sent := time.Now()
+		body, index, err := w.next(ctx, h, s)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("watching %s: %w", clip(s.path), err)
+		}
+		if index == s.index {
+			continue // the wait ended
+		}
+		s.index = index
+		var v T
+		if err := json.Unmarshal(body, &v); err != nil {
+			return fmt.Errorf("watching %s: %w", clip(s.path), err)
+		}
+		if !w.send(ctx, func() { take(index, v) }) {
+			return nil
+		}
+		if s.gap > 0 && pause(ctx, s.gap-time.Since(sent)) != nil {
+			return nil
+		}
+	}
+}
+
+// next sends the query once. The rules: index 0 or 1 is no data; an index that
+// stays means that the wait ended, and the body means nothing; an index that goes
+// back, or stays before the wait can have ended, means that the state behind it
+// was swapped.
+func (w *session) next(ctx context.Context, h *http.Client, s stream) ([]byte, uint64, error) {
+	query, limit := url.Values{}, w.source.timing.request
+	wait := around(w.source.timing.wait)
+	if s.index > 0 {
+		query.Set("index", strconv.FormatUint(s.index, 10))
+		query.Set("wait", wait.String())
+		limit += wait + wait/16 // Consul adds up to a sixteenth
+	}
+	r, err := w.client.get(ctx, h, s.path, query, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	switch {
+	case r.index < s.index && r.index > 1:
+		return nil, 0, &swappedError{what: fmt.Sprintf("%s went back from index %d to %d", clip(s.path), s.index, r.index)}
+	case r.trusted() != nil:
+		return nil, 0, r.trusted()
+	case r.index == s.index && r.elapsed < wait*8/10:
+		return nil, 0, &swappedError{what: fmt.Sprintf("%s returned after %v without news", clip(s.path), r.elapsed.Round(time.Millisecond))}
+	}
+	return r.body, r.index, nil
+}
