@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 
@@ -121,7 +120,7 @@ type answer struct {
 // readService asks the leader for one service. It never gives less than the
 // truth: with an error it gives nothing, and what ACLs may hide stands as before.
 func (s *Source) readService(ctx context.Context, c *client, name string, q question) (answer, error) {
-	after, refused, err := s.readEntries(ctx, c, name, false)
+	after, refused, err := s.readEntries(ctx, c, name)
 	if unreadable(err) {
 		return answer{record: q.before, refused: []*registry.Refusal{{
 			Reason: "unreadable", Detail: fmt.Sprintf("service %q cannot be asked for: %v", clip(name), err),
@@ -143,7 +142,7 @@ func (s *Source) readService(ctx context.Context, c *client, name string, q ques
 	if err != nil {
 		return answer{}, err
 	}
-	if after, refused, err = s.readEntries(ctx, c, name, true); err != nil {
+	if after, refused, err = s.readEntries(ctx, c, name); err != nil {
 		return answer{}, err
 	}
 	gone = confirm()
@@ -165,12 +164,8 @@ func (s *Source) readService(ctx context.Context, c *client, name string, q ques
 	return answer{record: kept, hidden: hidden, refused: append(refused, hiddenRefusal(name, hidden))}, nil
 }
 
-func (s *Source) readEntries(ctx context.Context, c *client, name string, consistent bool) (record, []*registry.Refusal, error) {
-	var query url.Values
-	if consistent {
-		query = url.Values{"consistent": {""}}
-	}
-	entries, r, err := ask[[]wireEntry](ctx, c, pathService(name), query, s.timing.request)
+func (s *Source) readEntries(ctx context.Context, c *client, name string) (record, []*registry.Refusal, error) {
+	entries, r, err := ask[[]wireEntry](ctx, c, pathService(name), nil, s.timing.request)
 	if err != nil {
 		return record{}, nil, err
 	}

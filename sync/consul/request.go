@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -148,8 +149,14 @@ func (c *client) exchange(ctx context.Context, h *http.Client, method, path stri
 
 // ask reads the state of now from the leader into a T. It gives an error
 // wherever the reply is no data.
+//
+// It asks with "consistent", because a leader that has just been elected answers
+// ordinary reads while it still replays its log: after a restart of the server
+// that is a part of the catalog, with a leader and an index like any other.
 func ask[T any](ctx context.Context, c *client, path string, query url.Values, limit time.Duration) (v T, r reply, err error) {
-	r, err = c.get(ctx, c.reads, path, query, limit)
+	all := url.Values{"consistent": {""}}
+	maps.Copy(all, query)
+	r, err = c.get(ctx, c.reads, path, all, limit)
 	if err == nil {
 		err = r.trusted()
 	}
