@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
+	"github.com/seamark-mesh/seamark/cmd/internal/zoneconfig"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -34,9 +35,9 @@ type Streams struct {
 
 // document is the configuration as it is written.
 type document struct {
-	Zone    zone        `yaml:"zone"`
-	NATS    config.NATS `yaml:"nats"`
-	DNS     DNS         `yaml:"dns"`
+	Zone    zoneconfig.Zone `yaml:"zone"`
+	NATS    config.NATS     `yaml:"nats"`
+	DNS     DNS             `yaml:"dns"`
 	Streams struct {
 		Manage       bool          `yaml:"manage" default:"true" help:"create the streams when they are missing; false only verifies them"`
 		Replicas     int           `yaml:"replicas" default:"1" help:"copies of each stream: 1, 3 or 5"`
@@ -44,15 +45,6 @@ type document struct {
 		HistoryBytes config.Size   `yaml:"history_bytes" default:"10GiB" help:"guard on the size of the history; 0 for none"`
 	} `yaml:"streams"`
 	HTTP string `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
-}
-
-type zone struct {
-	Name         string                    `yaml:"name" default:"mesh.internal." help:"name of the zone"`
-	TTL          config.Seconds            `yaml:"ttl" default:"5s" help:"time to live of answers, whole seconds"`
-	NegativeTTL  config.Seconds            `yaml:"negative_ttl" default:"5s" help:"time to live of negative answers, whole seconds"`
-	TTLByService map[string]config.Seconds `yaml:"ttl_by_service" help:"time to live by pattern of services: shop/*=15s"`
-	Nameservers  []nameserver              `yaml:"nameservers"`
-	Contact      string                    `yaml:"contact" help:"mail address of who is responsible, as a domain name; hostmaster.<zone> when empty"`
 }
 
 // AddFlags declares a flag for every field that one text can give.

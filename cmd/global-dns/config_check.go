@@ -2,20 +2,12 @@ package main
 
 import (
 	"fmt"
-	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
-	"github.com/seamark-mesh/seamark/registry"
 )
-
-type nameserver struct {
-	Name      string       `yaml:"name"`
-	Addresses []netip.Addr `yaml:"addresses"`
-}
 
 // Bounds of the history. The daily refresh must fall well within its age.
 const (
@@ -48,54 +40,7 @@ func (d *document) config(r *config.Report) Config {
 		r.Add("streams.history_bytes", "%d bytes would cut the history short; write at least 64MiB, or 0 for no guard", s.HistoryBytes)
 	}
 	return Config{
-		Zone: d.Zone.record(r), NATS: d.NATS, DNS: d.DNS, HTTP: d.HTTP,
+		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, HTTP: d.HTTP,
 		Streams: Streams{Manage: s.Manage, Replicas: s.Replicas, HistoryAge: s.HistoryAge, HistoryBytes: int64(s.HistoryBytes)},
 	}
-}
-
-// record makes the zone record, and tells what is wrong where it was written.
-func (z zone) record(r *config.Report) registry.ZoneRecord {
-	if z.Contact == "" {
-		z.Contact = "hostmaster." + z.Name
-	}
-	record := registry.ZoneRecord{
-		Name: qualified(z.Name), TTL: int(z.TTL), NegativeTTL: int(z.NegativeTTL), Contact: qualified(z.Contact),
-	}
-	for _, pattern := range slices.Sorted(maps.Keys(z.TTLByService)) {
-		record.TTLByService = append(record.TTLByService, registry.ServiceTTL{Pattern: registry.Pattern(pattern), TTL: int(z.TTLByService[pattern])})
-	}
-	_, faults := registry.CleanZone(record)
-	add := func(field string, faults []registry.Fault) {
-		for _, f := range faults {
-			r.Add(field+f.Field, "%s", f.Detail)
-		}
-	}
-	add("zone.", faults)
-	wrong := len(faults) > 0
-	for i, n := range z.Nameservers {
-		server := registry.Nameserver{Name: qualified(n.Name), Addresses: n.Addresses}
-		record.Nameservers = append(record.Nameservers, server)
-		alone := record
-		alone.Nameservers = []registry.Nameserver{server}
-		_, faults := registry.CleanZone(alone)
-		for _, f := range faults {
-			if f.Field == "nameservers" {
-				wrong = true
-				r.Add(fmt.Sprintf("zone.nameservers[%d]", i), "%s", f.Detail)
-			}
-		}
-	}
-	record, faults = registry.CleanZone(record)
-	if !wrong { // each is well by itself: what is wrong between them
-		add("zone.", faults)
-	}
-	return record
-}
-
-// qualified adds the dot at the end that everyone forgets.
-func qualified(name string) string {
-	if name == "" || strings.HasSuffix(name, ".") {
-		return name
-	}
-	return name + "."
 }

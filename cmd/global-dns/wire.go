@@ -3,11 +3,211 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/seamark-mesh/seamark/api"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
+	"github.com/seamark-mesh/seamark/dnsserver"
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
+	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/replica"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
-// run joins the server's parts and runs them until ctx ends.
-func run(context.Context, Config, *proc.Process) error {
-	return errors.New("the server's parts are not joined yet")
+// grace is how long the parts may take to end.
+const grace = 10 * time.Second
+
+// run joins the parts of global-dns and runs them until ctx ends. DNS and HTTP
+// answer from the first moment; until the replica has caught up they say so.
+func run(ctx context.Context, c Config, p *proc.Process) error {
+	metrics := proc.NewMetrics("global-dns")
+	observed := newObserver(metrics)
+	store := &registry.Store{}
+	conn := &connection{config: c, logger: p.Logger}
+	followed := replica.New(store, conn, observed, p.Logger)
+	metrics.MustRegister(newCollector(store, followed))
+	dns, err := dnsserver.New(dnsserver.Config{Listen: c.DNS.Listen}, store, observed, p.Logger)
+	if err != nil {
+		return err
+	}
+	server, err := proc.Listen(ctx, proc.HTTPConfig{
+		Address: c.HTTP, Ready: followed.Ready, Metrics: metrics, Logger: p.Logger,
+		Routes: map[string]http.Handler{"/v1/": api.New(api.Config{
+			Views: store, Leases: followed, Resolve: resolve, Version: proc.Version(), Zone: c.Zone.Name,
+		})},
+	})
+	if err != nil {
+		return err
+	}
+	return proc.Run(ctx, p.Logger, grace,
+		proc.Part{Name: "http", Run: server.Run},
+		proc.Part{Name: "dns", Run: func(ctx context.Context) error {
+			return proc.Hint(dns.Run(ctx), "another program may use the port, or a port below 1024 needs the right to bind it; change dns.listen")
+		}},
+		proc.Part{Name: "stream", Run: func(ctx context.Context) error { return conn.run(ctx, followed) }},
+		proc.Part{Name: "reload", Run: func(ctx context.Context) error { return watchConfig(ctx, c, p, conn) }},
+	)
+}
+
+// resolve answers for the HTTP API.
+func resolve(v *registry.View, name, rrtype string) (api.Resolution, error) {
+	r, err := lookup.Resolve(v, name, rrtype)
+	if err != nil {
+		return api.Resolution{}, err
+	}
+	out := api.Resolution{RCode: r.RCode, Answers: r.Answers, Why: make([]api.Why, 0, len(r.Why))}
+	for _, w := range r.Why {
+		out.Why = append(out.Why, api.Why(w))
+	}
+	return out, nil
+}
+
+// connection is the stream once it was reached for the first time.
+type connection struct {
+	*stream.Conn // set before anything uses it
+	config       Config
+	logger       *slog.Logger
+	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
+}
+
+// run connects, prepares the streams and the zone record, and follows.
+func (c *connection) run(ctx context.Context, followed *replica.Replica) error {
+	n := c.config.NATS
+	conn, err := stream.Connect(ctx, stream.ConnectConfig{
+		Servers: n.Servers, Name: "global-dns", Credentials: string(n.Credentials),
+		CA: string(n.CA), Cert: string(n.Cert), Key: string(n.Key), Logger: c.logger,
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return proc.Hint(fmt.Errorf("nats: %w", err), "look at the nats section of the configuration")
+	}
+	defer conn.Close()
+	c.Conn = conn
+	if err := c.insist(ctx, "prepare the streams", func() error { return c.prepareStreams(ctx) }); err != nil {
+		return nil
+	}
+	zone := c.config.Zone
+	c.seed.Store(&zone)
+	return proc.Run(ctx, c.logger, grace,
+		proc.Part{Name: "replica", Run: followed.Run},
+		proc.Part{Name: "zone", Run: c.keepZone},
+	)
+}
+
+// insist repeats f until it succeeds; the error is the end of ctx.
+func (c *connection) insist(ctx context.Context, what string, f func() error) error {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = 200*time.Millisecond, 10*time.Second
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		c.logger.Warn("trying again", "what", what, "err", err)
+		timer := time.NewTimer(pauses.NextBackOff())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-timer.C:
+		}
+	}
+}
+
+// prepareStreams creates what is missing, if it may, and reports what differs.
+func (c *connection) prepareStreams(ctx context.Context) error {
+	s := c.config.Streams
+	settings := stream.Settings{Replicas: s.Replicas, HistoryAge: s.HistoryAge, HistoryBytes: s.HistoryBytes}
+	var differences []stream.Difference
+	var created []string
+	var err error
+	if s.Manage {
+		created, differences, err = c.CreateStreams(ctx, settings)
+	} else {
+		differences, err = c.CheckStreams(ctx, settings)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range created {
+		c.logger.Info("stream created", "stream", name)
+	}
+	for _, d := range differences {
+		if d.Missing {
+			return errors.New("stream " + d.Stream + " is missing and streams.manage is false: create it with seamark streams apply")
+		}
+		c.logger.Warn("a stream is not as configured: it is left as it is; seamark streams apply changes it",
+			"stream", d.Stream, "field", d.Field, "have", d.Have, "want", d.Want)
+	}
+	return nil
+}
+
+// keepZone makes sure that a zone record stands, and looks after its age.
+func (c *connection) keepZone(ctx context.Context) error {
+	said := registry.ZoneRecord{}
+	for {
+		ours := *c.seed.Load()
+		err := c.insist(ctx, "seed the zone record", func() error {
+			now, err := c.Now(ctx)
+			if err != nil {
+				return err
+			}
+			stands, err := replica.SeedZone(ctx, c, ours, author(), now)
+			if err == nil && !stands.Equal(ours) && !stands.Equal(said) {
+				said = stands
+				c.logger.Warn("the zone record on the stream differs from this configuration, and wins: seamark zone diff shows how", "zone", stands.Name)
+			}
+			return err
+		})
+		if err != nil {
+			return nil
+		}
+		timer := time.NewTimer(time.Minute)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// author names this process in what it writes.
+func author() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return "global-dns@" + host
+}
+
+// watchConfig reports what of a changed configuration takes effect: here only the
+// zone, which is a seed and a thing to compare with.
+func watchConfig(ctx context.Context, running Config, p *proc.Process, conn *connection) error {
+	return p.Reloads(ctx, func(why string) {
+		next, faults := Load(p.Path, p.Environ, p.Flags)
+		switch fixed := Reloadable(running, next); {
+		case len(faults) > 0:
+			p.Logger.Error("the new configuration is refused, the old one stays", "why", why, "faults", len(faults), "err", proc.Faults(faults))
+		case len(fixed) > 0:
+			p.Logger.Error("the new configuration is refused: these fields need a restart", "why", why, "fields", fixed)
+		case !next.Zone.Equal(running.Zone):
+			running = next
+			zone := next.Zone
+			conn.seed.Store(&zone)
+			p.Logger.Info("the configured zone has changed: seamark zone apply makes it the zone record", "why", why)
+		}
+	})
 }

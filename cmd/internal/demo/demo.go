@@ -21,16 +21,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Options says where the demo lives. The commands are those that run one daemon
-// with --config FILE.
+// Options says where the demo lives, and what it runs.
 type Options struct {
 	Dir       string // catalogues, configurations, logs and the stream; made when absent
 	DNS       string // host:port
 	HTTP      string // host:port
 	NATS      string // host:port
 	TourOnly  bool   // end after the tour
-	EdgeSync  []string
-	GlobalDNS []string
+	EdgeSync  string // path of the program
+	GlobalDNS string // path of the program
 	Out       io.Writer
 	Logger    *slog.Logger
 }
@@ -59,7 +58,8 @@ func Run(ctx context.Context, options Options) error {
 	if err := d.checkPorts(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	outer := ctx
+	ctx, cancel := context.WithCancelCause(outer)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
@@ -76,15 +76,14 @@ func Run(ctx context.Context, options Options) error {
 	fmt.Fprintf(options.Out, "Three clusters, one DNS: a tour of what happens.\n\n")
 	t := tour{demo: d, out: options.Out}
 	began := time.Now()
-	if err := t.run(ctx); err != nil {
-		if context.Cause(ctx) != nil && errors.Is(context.Cause(ctx), context.Canceled) {
-			return nil
-		}
-		if options.TourOnly || ctx.Err() != nil {
-			return fmt.Errorf("%w; the logs are in %s", err, options.Dir)
-		}
+	switch err := t.run(ctx); {
+	case outer.Err() != nil:
+		return nil
+	case err != nil && (options.TourOnly || ctx.Err() != nil):
+		return fmt.Errorf("%w; the logs are in %s", err, options.Dir)
+	case err != nil:
 		fmt.Fprintf(options.Out, "\n%v; the logs are in %s\n", err, options.Dir)
-	} else {
+	default:
 		fmt.Fprintf(options.Out, "\nAll %d steps hold (%.0f s).\n", t.number, time.Since(began).Seconds())
 	}
 	if options.TourOnly {
@@ -92,10 +91,10 @@ func Run(ctx context.Context, options Options) error {
 	}
 	d.suggest()
 	<-ctx.Done()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause
+	if outer.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // start brings up clusters, agents and global-dns, and waits until it answers.
@@ -132,8 +131,7 @@ func (d *Demo) start(ctx context.Context, failed context.CancelCauseFunc, wg *sy
 	if err := os.WriteFile(config, append([]byte("# The demo's global-dns. Written anew at every start.\n"), text...), 0o644); err != nil {
 		return err
 	}
-	command := append(append([]string{}, d.options.GlobalDNS...), "--config", config)
-	if err := d.processes.start(ctx, "global-dns", filepath.Join(d.options.Dir, "global-dns.log"), command...); err != nil {
+	if err := d.processes.start(ctx, "global-dns", filepath.Join(d.options.Dir, "global-dns.log"), d.options.GlobalDNS, "--config", config); err != nil {
 		return err
 	}
 	for _, c := range d.clusters {
@@ -145,8 +143,7 @@ func (d *Demo) start(ctx context.Context, failed context.CancelCauseFunc, wg *sy
 }
 
 func (d *Demo) startAgent(ctx context.Context, c *cluster) error {
-	command := append(append([]string{}, d.options.EdgeSync...), "--config", c.configPath())
-	return d.processes.start(ctx, c.name, filepath.Join(c.dir, "edge-sync.log"), command...)
+	return d.processes.start(ctx, c.name, filepath.Join(c.dir, "edge-sync.log"), d.options.EdgeSync, "--config", c.configPath())
 }
 
 // waitReady waits until global-dns has caught up and every agent has spoken.

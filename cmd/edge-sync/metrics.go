@@ -1,4 +1,4 @@
-package edgesync
+package main
 
 import (
 	"github.com/prometheus/client_golang/prometheus"

@@ -1,10 +1,11 @@
-package globaldns
+package main
 
 import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seamark-mesh/seamark/dnsserver"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/replica"
 )
@@ -16,6 +17,7 @@ type observer struct {
 	repaired   *prometheus.CounterVec
 	answers    *prometheus.CounterVec
 	dropped    *prometheus.CounterVec
+	noted      *prometheus.CounterVec
 	latency    prometheus.Histogram
 }
 
@@ -31,12 +33,14 @@ func newObserver(r prometheus.Registerer) *observer {
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_dns_answers_total",
 			Help: "DNS answers, by protocol and response code."}, []string{"protocol", "rcode"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_dns_dropped_total",
-			Help: "DNS packets and connections that got no answer, by reason."}, []string{"reason"}),
+			Help: "DNS packets and connections that got no answer, by reason."}, []string{"protocol", "reason"}),
+		noted: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_dns_notes_total",
+			Help: "DNS answers that were truncated, cut or failed inside."}, []string{"protocol", "what"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seamark_dns_answer_seconds",
 			Help:    "From a question's arrival to its answer's departure.",
 			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .005, .025, .1}}),
 	}
-	r.MustRegister(o.took, o.propagated, o.repaired, o.answers, o.dropped, o.latency)
+	r.MustRegister(o.took, o.propagated, o.repaired, o.answers, o.dropped, o.noted, o.latency)
 	return o
 }
 
@@ -55,14 +59,21 @@ func (o *observer) Repaired(cluster registry.ClusterID, reason string) {
 	o.repaired.WithLabelValues(string(cluster), reason).Inc()
 }
 
-// Answered implements the DNS server's observer.
-func (o *observer) Answered(protocol, rcode string, took time.Duration) {
-	o.answers.WithLabelValues(protocol, rcode).Inc()
+// Answered implements [dnsserver.Observer].
+func (o *observer) Answered(protocol dnsserver.Protocol, rcode string, took time.Duration) {
+	o.answers.WithLabelValues(string(protocol), rcode).Inc()
 	o.latency.Observe(took.Seconds())
 }
 
-// Dropped implements the DNS server's observer.
-func (o *observer) Dropped(reason string) { o.dropped.WithLabelValues(reason).Inc() }
+// Dropped implements [dnsserver.Observer].
+func (o *observer) Dropped(protocol dnsserver.Protocol, reason dnsserver.Drop) {
+	o.dropped.WithLabelValues(string(protocol), string(reason)).Inc()
+}
+
+// Noted implements [dnsserver.Observer].
+func (o *observer) Noted(protocol dnsserver.Protocol, what dnsserver.Note) {
+	o.noted.WithLabelValues(string(protocol), string(what)).Inc()
+}
 
 // collector shows the current View to Prometheus at the moment it is asked.
 type collector struct {
