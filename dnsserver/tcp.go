@@ -5,11 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 )
@@ -70,10 +68,9 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 		if ctx.Err() != nil { // the deadline that AfterFunc set may be lost
 			break
 		}
-		if err := readMessage(in, &message); err != nil {
-			var slow *writeError
-			idle := errors.Is(err, os.ErrDeadlineExceeded) && message.Len() == 0
-			if !errors.As(err, &slow) && !errors.Is(err, io.EOF) && !idle && ctx.Err() == nil {
+		begun, err := readMessage(in, &message)
+		if err != nil {
+			if begun && ctx.Err() == nil {
 				s.observer.Dropped(TCP, DropIncomplete)
 			}
 			break
@@ -116,20 +113,20 @@ func (s *Server) answerMessage(query []byte, out *bufio.Writer) (ok bool) {
 }
 
 // readMessage reads one message with its length in front (RFC 1035 §4.2.2).
-// Memory grows with what arrives, not with what was announced. The error is
-// [io.EOF] when the client left between two messages.
-func readMessage(in *bufio.Reader, message *bytes.Buffer) error {
+// Memory grows with what arrives, not with what was announced. With an error,
+// begun tells whether a part of the message had come.
+func readMessage(in *bufio.Reader, message *bytes.Buffer) (begun bool, err error) {
 	message.Reset()
 	var length [prefix]byte
-	if _, err := io.ReadFull(in, length[:]); err != nil {
-		return err
+	if n, err := io.ReadFull(in, length[:]); err != nil {
+		return n > 0, err
 	}
 	want := int64(binary.BigEndian.Uint16(length[:]))
 	got, err := io.Copy(message, io.LimitReader(in, want))
 	if err == nil && got < want {
 		err = io.ErrUnexpectedEOF
 	}
-	return err
+	return true, err
 }
 
 // flushingReader sends the replies that wait before it waits for more queries.
@@ -140,13 +137,10 @@ type flushingReader struct {
 
 func (r flushingReader) Read(b []byte) (int, error) {
 	if err := r.out.Flush(); err != nil {
-		return 0, &writeError{err}
+		return 0, err
 	}
 	return r.conn.Read(b)
 }
-
-// writeError is the error of a read that never happened.
-type writeError struct{ error }
 
 // deadlineWriter gives each write to a connection its own deadline.
 type deadlineWriter struct {

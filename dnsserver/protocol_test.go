@@ -1,0 +1,435 @@
+package dnsserver
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/seamark-mesh/seamark/dnsserver/lookup/lookuptest"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+var bothProtocols = []Protocol{UDP, TCP}
+
+func edns(size uint16, options ...dns.EDNS0) func(*dns.Msg) {
+	return func(q *dns.Msg) {
+		q.SetEdns0(size, false)
+		q.IsEdns0().Option = options
+	}
+}
+
+// Header bits of answers of every kind (RFC 1035 §4.1.1, RFC 2181, RFC 4035 §3.1.6):
+// AA where we are the authority, RD as asked, everything else clear, whatever the
+// query had set.
+func TestHeaderBits(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	tests := []struct {
+		name, qtype string
+		rcode       int
+		aa          bool
+	}{
+		{"web.shop.svc.mesh.internal.", "A", dns.RcodeSuccess, true},
+		{"web.shop.svc.mesh.internal.", "MX", dns.RcodeSuccess, true},
+		{"never.shop.svc.mesh.internal.", "A", dns.RcodeNameError, true},
+		{"mesh.internal.", "SOA", dns.RcodeSuccess, true},
+		{"example.org.", "A", dns.RcodeRefused, false},
+		{"mesh.internal.", "AXFR", dns.RcodeRefused, false},
+	}
+	for _, p := range bothProtocols {
+		for _, tt := range tests {
+			for _, rd := range []bool{true, false} {
+				if tt.qtype == "AXFR" && p == TCP { // the client would wait for a transfer
+					continue
+				}
+				got := s.ask(t, p, tt.name, tt.qtype, func(q *dns.Msg) {
+					q.RecursionDesired = rd
+					q.CheckingDisabled, q.AuthenticatedData, q.Zero, q.RecursionAvailable, q.Authoritative = true, true, true, true, true
+				})
+				want := dns.MsgHdr{Id: got.Id, Response: true, Authoritative: tt.aa, RecursionDesired: rd, Rcode: tt.rcode}
+				if got.MsgHdr != want {
+					t.Errorf("%s %s %s: header %+v, want %+v", p, tt.name, tt.qtype, got.MsgHdr, want)
+				}
+			}
+		}
+	}
+}
+
+// Outside the zone, other classes (no upward referral, no SOA), and extended errors.
+func TestRefused(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, p := range bothProtocols {
+		for name, tt := range map[string]struct {
+			name  string
+			qtype uint16
+			class uint16
+			code  int // of the extended error; -1: none
+		}{
+			"outside":       {"example.org.", dns.TypeA, dns.ClassINET, 20},
+			"above":         {"internal.", dns.TypeNS, dns.ClassINET, 20},
+			"root":          {".", dns.TypeNS, dns.ClassINET, 20},
+			"chaos":         {"version.bind.", dns.TypeTXT, dns.ClassCHAOS, -1},
+			"chaos in zone": {"mesh.internal.", dns.TypeTXT, dns.ClassCHAOS, -1},
+			"hesiod":        {"mesh.internal.", dns.TypeA, dns.ClassHESIOD, -1},
+			"class any":     {"mesh.internal.", dns.TypeA, dns.ClassANY, -1},
+			"class none":    {"mesh.internal.", dns.TypeA, dns.ClassNONE, -1},
+			"ixfr":          {"mesh.internal.", dns.TypeIXFR, dns.ClassINET, 18},
+		} {
+			q := new(dns.Msg)
+			q.SetQuestion(tt.name, tt.qtype)
+			q.Question[0].Qclass = tt.class
+			edns(1232)(q)
+			got := s.exchange(t, p, q)
+			if got.Rcode != dns.RcodeRefused || got.Authoritative || len(got.Answer)+len(got.Ns) > 0 {
+				t.Errorf("%s %s: got %v, want REFUSED with nothing", p, name, got)
+			}
+			if code := extendedCode(got); code != tt.code {
+				t.Errorf("%s %s: extended error %d, want %d", p, name, code, tt.code)
+			}
+		}
+	}
+}
+
+// extendedCode returns the code of the one extended error; -1 without one.
+func extendedCode(m *dns.Msg) int {
+	if opt := m.IsEdns0(); opt != nil {
+		for _, o := range opt.Option {
+			if e, ok := o.(*dns.EDNS0_EDE); ok {
+				return int(e.InfoCode)
+			}
+		}
+	}
+	return -1
+}
+
+// Negative answers (RFC 2308), empty non-terminals and names below (RFC 8020).
+func TestNegative(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	const soa = "mesh.internal. 3 IN SOA a.dns.mesh.internal. hostmaster.mesh.internal. 20 60 15 604800 3"
+	for _, p := range bothProtocols {
+		for name, want := range map[string]int{
+			"cart.shop.svc.mesh.internal.":               dns.RcodeSuccess,
+			"shop.amber.cluster.mesh.internal.":          dns.RcodeSuccess,
+			"_tcp.web.shop.svc.mesh.internal.":           dns.RcodeSuccess,
+			"never.shop.svc.mesh.internal.":              dns.RcodeNameError,
+			"old.lab.svc.mesh.internal.":                 dns.RcodeNameError,
+			"x.y.never.shop.svc.mesh.internal.":          dns.RcodeNameError,
+			`\000\001.\255 \..shop.svc.mesh.internal.`:   dns.RcodeNameError,
+			"*.shop.svc.mesh.internal.":                  dns.RcodeNameError,
+			strings.Repeat("a.", 100) + "mesh.internal.": dns.RcodeNameError,
+		} {
+			got := s.ask(t, p, name, "A")
+			if got.Rcode != want || !got.Authoritative || len(got.Answer)+len(got.Extra) > 0 || show(got.Ns) != soa {
+				t.Errorf("%s %s: got %v, want rcode %d with the SOA", p, name, got, want)
+			}
+		}
+	}
+}
+
+func TestNotSyncedOverTheWire(t *testing.T) {
+	s := start(t, Config{}, fixed(&registry.View{}))
+	for _, p := range bothProtocols {
+		got := s.ask(t, p, "web.shop.svc.mesh.internal.", "A", edns(1232))
+		if got.Rcode != dns.RcodeServerFailure || got.Authoritative || extendedCode(got) != 14 {
+			t.Errorf("%s: got %v, want SERVFAIL with extended error 14", p, got)
+		}
+		if got := s.ask(t, p, "web.shop.svc.mesh.internal.", "A"); got.Rcode != dns.RcodeServerFailure || len(got.Extra) > 0 {
+			t.Errorf("%s without EDNS: got %v, want SERVFAIL without OPT", p, got)
+		}
+	}
+}
+
+// SRV with the targets' addresses beside it; the target is never compressed (RFC 2782).
+func TestSRV(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, p := range bothProtocols {
+		got := s.ask(t, p, "_http._tcp.web.shop.svc.mesh.internal.", "SRV", edns(1232))
+		if want := `_http._tcp.web.shop.svc.mesh.internal. 15 IN SRV 0 30 8080 east.amber.gw.mesh.internal.
+_http._tcp.web.shop.svc.mesh.internal. 15 IN SRV 0 10 8080 west.amber.gw.mesh.internal.
+_http._tcp.web.shop.svc.mesh.internal. 15 IN SRV 0 5 9090 front.bronze.gw.mesh.internal.`; show(got.Answer) != want {
+			t.Errorf("%s: answer\n%s\nwant\n%s", p, show(got.Answer), want)
+		}
+		if want := `east.amber.gw.mesh.internal. 5 IN A 203.0.113.10
+east.amber.gw.mesh.internal. 5 IN AAAA 2001:db8:a::10
+west.amber.gw.mesh.internal. 5 IN A 203.0.113.11
+west.amber.gw.mesh.internal. 5 IN AAAA 2001:db8:a::11
+front.bronze.gw.mesh.internal. 5 IN A 198.51.100.20`; show(got.Extra[:len(got.Extra)-1]) != want {
+			t.Errorf("%s: additional\n%s\nwant\n%s", p, show(got.Extra), want)
+		}
+	}
+	q := new(dns.Msg)
+	q.SetQuestion("_http._tcp.web.shop.svc.mesh.internal.", dns.TypeSRV)
+	packed, _ := q.Pack()
+	raw := s.exchangeRaw(t, packed)
+	if target := "\x04east\x05amber\x02gw\x04mesh\x08internal\x00"; !bytes.Contains(raw, []byte(target)) {
+		t.Errorf("no uncompressed target in %q", raw)
+	}
+}
+
+// EDNS(0) to the letter (RFC 6891).
+func TestEDNS(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	name := "login.svc.mesh.internal."
+	for _, p := range bothProtocols {
+		if got := s.ask(t, p, name, "A"); len(got.Extra) != 0 {
+			t.Errorf("%s: not asked for, and there is %v", p, got.Extra)
+		}
+		for _, size := range []uint16{0, 1, 511, 512, 4096, 65535} {
+			got := s.ask(t, p, name, "A", edns(size))
+			if opt := got.IsEdns0(); opt == nil || opt.Hdr.Name != "." || opt.UDPSize() != 1232 || opt.Version() != 0 || len(opt.Option) != 0 || opt.Hdr.Ttl != 0 || len(got.Answer) != 2 {
+				t.Errorf("%s size %d: got %v", p, size, got)
+			}
+		}
+		for _, do := range []bool{false, true} {
+			got := s.ask(t, p, name, "A", func(q *dns.Msg) {
+				q.SetEdns0(1232, do)
+				q.IsEdns0().Hdr.Ttl |= 0x7fff // flags that must be zero, CO among them
+			})
+			if want := map[bool]uint32{true: 0x8000}[do]; got.IsEdns0().Hdr.Ttl != want {
+				t.Errorf("%s: OPT's flags %#x, want %#x", p, got.IsEdns0().Hdr.Ttl, want)
+			}
+		}
+		for _, version := range []uint8{1, 2, 255} {
+			got := s.ask(t, p, name, "A", func(q *dns.Msg) { edns(1232)(q); q.IsEdns0().SetVersion(version) })
+			if got.Rcode != dns.RcodeBadVers || got.IsEdns0().Version() != 0 || len(got.Answer)+len(got.Ns) > 0 || got.Authoritative {
+				t.Errorf("%s version %d: got %v, want BADVERS", p, version, got)
+			}
+		}
+		var many []dns.EDNS0
+		for n := range 500 {
+			many = append(many, &dns.EDNS0_LOCAL{Code: uint16(65001 + n%500), Data: []byte{1, 2, 3}})
+		}
+		for kind, options := range map[string][]dns.EDNS0{
+			"500 unknown":   many,
+			"client subnet": {&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: net.IP{192, 0, 2, 0}}},
+			"cookie":        {&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0011223344556677"}},
+			"nsid":          {&dns.EDNS0_NSID{Code: dns.EDNS0NSID}},
+			"keepalive":     {&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}},
+			"zero length":   {&dns.EDNS0_LOCAL{Code: 65001}},
+		} {
+			got := s.ask(t, p, name, "A", edns(1232, options...))
+			if got.Rcode != dns.RcodeSuccess || len(got.Answer) != 2 || got.IsEdns0() == nil || len(got.IsEdns0().Option) != 0 {
+				t.Errorf("%s %s: got %v, want an answer without the option", p, kind, got)
+			}
+		}
+	}
+}
+
+// wide is a world with a service behind n gateways.
+func wide(n int, port string) Views {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	var gateways []registry.Gateway
+	for g := range n {
+		gateway := lookuptest.Gateway(fmt.Sprintf("gateway-%03d", g), 1, 80, fmt.Sprintf("203.0.%d.%d", g/250, g%250+1), fmt.Sprintf("2001:db8::%x", g+1))
+		gateway.Ports = map[string]int{port: 80}
+		gateways = append(gateways, gateway)
+	}
+	w.Cluster("amber", gateways...)
+	w.Service("amber", "s", "w", lookuptest.Instance("a", registry.Passing, ""))
+	return fixed(w.View())
+}
+
+// Sizes and truncation: what a client can take is used to the byte, additional
+// records go first, and TC comes with empty sections.
+func TestSizes(t *testing.T) {
+	// 12 + 4+15+... : header and question "w.s.svc.mesh.internal." take 12+23+4 bytes, each A 16.
+	const fixedPart, each, opt = 12 + 23 + 4, 16, 11
+	for gateways := 1; gateways <= 90; gateways++ {
+		s := start(t, Config{}, wide(gateways, "http"))
+		for _, size := range []uint16{0, 512, 700, 1232, 4096} {
+			limit := int(min(max(size, 512), 1232))
+			full := fixedPart + gateways*each
+			change := []func(*dns.Msg){}
+			if size > 0 {
+				change = append(change, edns(size))
+				full += opt
+			}
+			got := s.ask(t, UDP, "w.s.svc.mesh.internal.", "A", change...)
+			wantRecords, wantTC := gateways, false
+			if full > limit {
+				wantRecords, wantTC = 0, true
+			}
+			if len(got.Answer) != wantRecords || got.Truncated != wantTC || len(got.Ns) != 0 {
+				t.Fatalf("%d gateways (%d bytes), client takes %d: %d records, TC %v", gateways, full, size, len(got.Answer), got.Truncated)
+			}
+			if (size > 0) != (got.IsEdns0() != nil) {
+				t.Fatalf("%d gateways, client takes %d: OPT %v", gateways, size, got.IsEdns0())
+			}
+		}
+		if got := s.ask(t, TCP, "w.s.svc.mesh.internal.", "A"); len(got.Answer) != gateways || got.Truncated {
+			t.Fatalf("%d gateways over TCP: %d records", gateways, len(got.Answer))
+		}
+		if gateways > 77 {
+			s.seen.await(t, "udp note truncated", 5)
+		}
+		s.end(t)
+		gateways += gateways / 7 // small steps while small
+	}
+}
+
+// Additional records leave as whole RRsets from the end, without TC (RFC 2181 §9).
+func TestAdditionalGoesFirst(t *testing.T) {
+	s := start(t, Config{}, wide(8, "http"))
+	full := s.ask(t, TCP, "_http._tcp.w.s.svc.mesh.internal.", "SRV")
+	if len(full.Answer) != 8 || len(full.Extra) != 16 {
+		t.Fatalf("over TCP: %d SRV, %d additional", len(full.Answer), len(full.Extra))
+	}
+	for size := uint16(512); size <= 1232; size += 8 {
+		got := s.ask(t, UDP, "_http._tcp.w.s.svc.mesh.internal.", "SRV", edns(size))
+		if got.Truncated {
+			if len(got.Answer) != 0 || len(got.Extra) != 1 {
+				t.Errorf("size %d: TC with records", size)
+			}
+			continue
+		}
+		if len(got.Answer) != 8 {
+			t.Errorf("size %d: %d SRV without TC", size, len(got.Answer))
+		}
+		kept := got.Extra[:len(got.Extra)-1]
+		if show(kept) != show(full.Extra[:len(kept)]) {
+			t.Errorf("size %d: what is left is not the beginning:\n%s", size, show(kept))
+		}
+	}
+}
+
+// An answer that is too large even for TCP is a stable beginning of whole records.
+func TestTooLargeForTCP(t *testing.T) {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	for c := range 6 {
+		var gateways []registry.Gateway
+		for g := range 1000 {
+			gateways = append(gateways, lookuptest.Gateway(fmt.Sprint("g", g), 1, 80, fmt.Sprintf("10.%d.%d.%d", c, g/250, g%250+1)))
+		}
+		id := registry.ClusterID(fmt.Sprint("c", c))
+		w.Cluster(id, gateways...)
+		w.Service(id, "s", "w", lookuptest.Instance("a", registry.Passing, ""))
+	}
+	s := start(t, Config{}, fixed(w.View()))
+	var first string
+	for n := range 3 {
+		got := s.ask(t, TCP, "w.s.svc.mesh.internal.", "A", edns(1232))
+		if n == 0 {
+			first = show(got.Answer)
+		}
+		if want := (65535 - 12 - 27 - 11) / 16; len(got.Answer) != want || got.Truncated || show(got.Answer) != first {
+			t.Errorf("got %d records, want always the same %d", len(got.Answer), want)
+		}
+	}
+	s.seen.await(t, "tcp note cut", 3)
+}
+
+// ANY is answered with one HINFO record (RFC 8482).
+func TestANY(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, p := range bothProtocols {
+		for _, name := range []string{"web.shop.svc.mesh.internal.", "mesh.internal.", "amber.gw.mesh.internal."} {
+			got := s.ask(t, p, name, "ANY")
+			if want := name + ` 5 IN HINFO "RFC8482" ""`; show(got.Answer) != want || len(got.Ns)+len(got.Extra) > 0 {
+				t.Errorf("%s %s: got %v", p, name, got)
+			}
+		}
+		if got := s.ask(t, p, "never.mesh.internal.", "ANY"); got.Rcode != dns.RcodeNameError {
+			t.Errorf("%s: got %v, want NXDOMAIN", p, got)
+		}
+	}
+}
+
+// The question comes back byte for byte, whatever the case of its letters (0x20),
+// and means the same (RFC 4343): only ASCII letters fold.
+func TestCase(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, name := range []string{"LOGIN.SVC.MESH.INTERNAL.", "LoGiN.sVc.mEsH.iNtErNaL.", "login.svc.mesh.internal."} {
+		q := new(dns.Msg)
+		q.SetQuestion(name, dns.TypeA)
+		packed, _ := q.Pack()
+		raw := s.exchangeRaw(t, packed)
+		if !bytes.Equal(raw[12:len(packed)], packed[12:]) {
+			t.Errorf("%s: the question came back as %q", name, raw[12:len(packed)])
+		}
+		got := new(dns.Msg)
+		if err := got.Unpack(raw); err != nil || len(got.Answer) != 2 || got.Answer[0].Header().Name != name {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+	if got := s.ask(t, UDP, "log\\201n.svc.mesh.internal.", "A"); got.Rcode != dns.RcodeNameError {
+		t.Errorf("a letter beyond ASCII folds: %v", got)
+	}
+}
+
+// Every opcode but QUERY is NOTIMP: the header alone, flags clear.
+func TestOpcodes(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for opcode := 1; opcode <= 15; opcode++ {
+		for _, body := range []string{"", "\x04mesh\x08internal\x00\x00\x06\x00\x01", "garbage"} {
+			query := append([]byte{0xab, 0xcd, byte(opcode<<3) | 0x07, 0xf5, 0, 1, 0, 2, 0, 3, 0, 4}, body...)
+			want := []byte{0xab, 0xcd, 0x80 | byte(opcode<<3), dns.RcodeNotImplemented, 0, 0, 0, 0, 0, 0, 0, 0}
+			if got := s.exchangeRaw(t, query); !bytes.Equal(got, want) {
+				t.Errorf("opcode %d: got %x, want %x", opcode, got, want)
+			}
+		}
+	}
+}
+
+// Types that nobody knows are NODATA at names that exist (RFC 3597).
+func TestUnknownTypes(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, qtype := range []uint16{0, 2, 5, 6, 12, 15, 46, 64, 65, 99, 127, 129, 200, 248, 253, 254, 256, 32768, 65280, 65535} {
+		q := new(dns.Msg)
+		q.SetQuestion("login.svc.mesh.internal.", qtype)
+		if got := s.exchange(t, UDP, q); got.Rcode != dns.RcodeSuccess || len(got.Answer) != 0 || len(got.Ns) != 1 {
+			t.Errorf("type %d: got %v, want NODATA", qtype, got)
+		}
+		q.SetQuestion("never.svc.mesh.internal.", qtype)
+		if got := s.exchange(t, UDP, q); got.Rcode != dns.RcodeNameError {
+			t.Errorf("type %d at a name that is not there: got %v", qtype, got)
+		}
+	}
+	for _, qtype := range []uint16{dns.TypeOPT, dns.TypeNXNAME, dns.TypeTKEY, dns.TypeTSIG} {
+		q := new(dns.Msg)
+		q.SetQuestion("login.svc.mesh.internal.", qtype)
+		edns(1232)(q)
+		if got := s.exchange(t, UDP, q); got.Rcode != dns.RcodeFormatError || extendedCode(got) != 30 {
+			t.Errorf("type %d: got %v, want FORMERR", qtype, got)
+		}
+	}
+}
+
+// Addresses of one RRset come in each order of a rotation, and nothing else moves.
+func TestRotation(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, p := range bothProtocols {
+		orders := map[string]bool{}
+		for deadline := time.Now().Add(patience); len(orders) < 3 && time.Now().Before(deadline); {
+			got := s.ask(t, p, "web.shop.svc.mesh.internal.", "A")
+			var lines []string
+			for _, rr := range got.Answer {
+				lines = append(lines, rr.(*dns.A).A.String())
+			}
+			orders[strings.Join(lines, " ")] = true
+		}
+		want := []string{"198.51.100.20 203.0.113.10 203.0.113.11", "203.0.113.10 203.0.113.11 198.51.100.20", "203.0.113.11 198.51.100.20 203.0.113.10"}
+		for _, order := range want {
+			delete(orders, order)
+		}
+		if len(orders) > 0 {
+			t.Errorf("%s: other orders than rotations: %v", p, orders)
+		}
+		for name, qtype := range map[string]string{"_http._tcp.web.shop.svc.mesh.internal.": "SRV", "web.shop.svc.mesh.internal.": "TXT", "mesh.internal.": "NS"} {
+			var seen []string
+			for range 20 {
+				got := s.ask(t, p, name, qtype)
+				seen = append(seen, show(got.Answer)+show(got.Extra))
+			}
+			if slices.Sort(seen); len(slices.Compact(seen)) != 1 {
+				t.Errorf("%s %s %s comes in several orders", p, name, qtype)
+			}
+		}
+	}
+}

@@ -1,0 +1,351 @@
+package dnsserver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/goleak"
+
+	"github.com/seamark-mesh/seamark/dnsserver/lookup/lookuptest"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of these tests; none of them waits for it to pass.
+const patience = 10 * time.Second
+
+// recorder counts what an Observer is told, as "udp NOERROR", "tcp drop short" …
+type recorder struct {
+	mu     sync.Mutex
+	counts map[string]int
+	change chan struct{} // closed and replaced at each count
+}
+
+func newRecorder() *recorder {
+	return &recorder{counts: map[string]int{}, change: make(chan struct{})}
+}
+
+func (r *recorder) count(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts[what]++
+	close(r.change)
+	r.change = make(chan struct{})
+}
+
+func (r *recorder) Answered(p Protocol, rcode string, took time.Duration) {
+	if took <= 0 {
+		r.count("answer without a time")
+	}
+	r.count(fmt.Sprintf("%s %s", p, rcode))
+}
+func (r *recorder) Dropped(p Protocol, reason Drop) { r.count(fmt.Sprintf("%s drop %s", p, reason)) }
+func (r *recorder) Noted(p Protocol, what Note)     { r.count(fmt.Sprintf("%s note %s", p, what)) }
+
+// await returns once something was counted often enough.
+func (r *recorder) await(t *testing.T, what string, want int) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		r.mu.Lock()
+		got, change := r.counts[what], r.change
+		r.mu.Unlock()
+		if got >= want {
+			return
+		}
+		select {
+		case <-change:
+		case <-deadline:
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			t.Fatalf("%q was counted %d times, want %d; counts: %v", what, got, want, r.counts)
+		}
+	}
+}
+
+func (r *recorder) get(what string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts[what]
+}
+
+// running is a server under test, on UDP and TCP of one loopback port.
+type running struct {
+	*Server
+	address netip.AddrPort
+	seen    *recorder
+	stop    context.CancelFunc
+	ended   chan error
+}
+
+// viewsFunc is a Views.
+type viewsFunc func() *registry.View
+
+func (f viewsFunc) View() *registry.View { return f() }
+
+func fixed(v *registry.View) Views { return viewsFunc(func() *registry.View { return v }) }
+
+func harbours() Views { return fixed(lookuptest.Harbours().View()) }
+
+// start runs a server until the test ends, and fails the test when that does not
+// work out.
+func start(t testing.TB, config Config, views Views) *running {
+	t.Helper()
+	if config.Listen == nil {
+		config.Listen = []string{"127.0.0.1:0"}
+	}
+	seen := newRecorder()
+	s, err := New(config, views, seen, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	r := &running{Server: s, seen: seen, stop: stop, ended: make(chan error, 1)}
+	go func() { r.ended <- s.Run(ctx) }()
+	select {
+	case <-s.Listening():
+	case err := <-r.ended:
+		t.Fatalf("Run: %v", err)
+	}
+	r.address = s.Addresses()[0]
+	t.Cleanup(func() { r.end(t) })
+	return r
+}
+
+// end stops the server and waits for it.
+func (r *running) end(t testing.TB) {
+	t.Helper()
+	r.stop()
+	select {
+	case err := <-r.ended:
+		r.ended <- nil
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("Run does not return")
+	}
+}
+
+// ask sends one question with the miekg client.
+func (r *running) ask(t testing.TB, protocol Protocol, name, qtype string, change ...func(*dns.Msg)) *dns.Msg {
+	t.Helper()
+	q := new(dns.Msg)
+	q.SetQuestion(name, dns.StringToType[qtype])
+	q.RecursionDesired = false
+	for _, f := range change {
+		f(q)
+	}
+	return r.exchange(t, protocol, q)
+}
+
+func (r *running) exchange(t testing.TB, protocol Protocol, q *dns.Msg) *dns.Msg {
+	t.Helper()
+	c := dns.Client{Net: string(protocol), Timeout: patience, UDPSize: 65535}
+	in, _, err := c.Exchange(q, r.address.String())
+	if err != nil {
+		t.Fatalf("%s %v: %v", protocol, q.Question, err)
+	}
+	return in
+}
+
+// show writes a message's answer section, single spaces between fields.
+func show(records []dns.RR) string {
+	var lines []string
+	for _, rr := range records {
+		lines = append(lines, strings.ReplaceAll(rr.String(), "\t", " "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, config := range map[string]Config{
+		"no address":        {},
+		"no port":           {Listen: []string{"127.0.0.1"}},
+		"a name":            {Listen: []string{"localhost:53"}},
+		"port too high":     {Listen: []string{"127.0.0.1:65536"}},
+		"port by name":      {Listen: []string{"127.0.0.1:domain"}},
+		"payload too small": {Listen: []string{"127.0.0.1:0"}, UDPPayload: 511},
+		"payload too large": {Listen: []string{"127.0.0.1:0"}, UDPPayload: 4097},
+		"negative limit":    {Listen: []string{"127.0.0.1:0"}, MaxConnections: -1},
+	} {
+		if _, err := New(config, harbours(), newRecorder(), slog.New(slog.DiscardHandler)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestRunRefusesTakenPort(t *testing.T) {
+	first := start(t, Config{}, harbours())
+	s, err := New(Config{Listen: []string{"127.0.0.1:0", first.address.String()}}, harbours(), newRecorder(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("Run: %v, want that the address is in use", err)
+	}
+	if s.Addresses() != nil {
+		t.Errorf("addresses %v of a server that never listened", s.Addresses())
+	}
+}
+
+func TestRunsOnce(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	if err := s.Run(t.Context()); err == nil {
+		t.Error("Run a second time: no error")
+	}
+}
+
+// TestAddresses: several addresses, each on one port for both protocols.
+func TestAddresses(t *testing.T) {
+	s := start(t, Config{Listen: []string{"127.0.0.1:0", "127.0.0.2:0"}}, harbours())
+	if len(s.Addresses()) != 2 {
+		t.Fatalf("addresses %v, want two", s.Addresses())
+	}
+	for _, address := range s.Addresses() {
+		s.address = address
+		for _, p := range []Protocol{UDP, TCP} {
+			if got := s.ask(t, p, "login.svc.mesh.internal.", "A"); len(got.Answer) != 2 {
+				t.Errorf("%s %s: got %v", p, address, got)
+			}
+		}
+	}
+}
+
+// TestWildcard: a server on all addresses answers from the one that was asked;
+// a connected socket takes nothing else.
+func TestWildcard(t *testing.T) {
+	for listen, asked := range map[string][]string{
+		"0.0.0.0:0": {"127.0.0.1", "127.0.0.2"},
+		":0":        {"127.0.0.1", "127.0.0.2", "::1"},
+		"[::]:0":    {"127.0.0.2", "::1"},
+	} {
+		if strings.HasPrefix(listen, "[") {
+			probe, err := net.Listen("tcp", "[::1]:0")
+			if err != nil {
+				t.Logf("%s is left out: this machine has no IPv6", listen)
+				continue
+			}
+			_ = probe.Close()
+		}
+		s := start(t, Config{Listen: []string{listen}}, harbours())
+		for _, host := range asked {
+			address := netip.AddrPortFrom(netip.MustParseAddr(host), s.Addresses()[0].Port())
+			probe, err := net.Dial("udp", address.String())
+			if err != nil {
+				t.Logf("%s is left out: %v", address, err)
+				continue
+			}
+			_ = probe.Close()
+			s.address = address
+			for _, p := range []Protocol{UDP, TCP} {
+				if got := s.ask(t, p, "login.svc.mesh.internal.", "A"); len(got.Answer) != 2 {
+					t.Errorf("%s at %s on %s: got %v", p, address, listen, got)
+				}
+			}
+		}
+	}
+}
+
+// TestViewIsLoadedOnce: an answer never mixes two Views, and a query that the
+// packet alone decides needs none.
+func TestViewIsLoadedOnce(t *testing.T) {
+	var mu sync.Mutex
+	loads := 0
+	v := lookuptest.Harbours().View()
+	s := start(t, Config{}, viewsFunc(func() *registry.View {
+		mu.Lock()
+		defer mu.Unlock()
+		loads++
+		return v
+	}))
+	for _, p := range []Protocol{UDP, TCP} {
+		s.ask(t, p, "_http._tcp.web.shop.svc.mesh.internal.", "SRV")
+		s.ask(t, p, "nothing.mesh.internal.", "A")
+		s.ask(t, p, "nothing.mesh.internal.", "A", func(q *dns.Msg) { q.Opcode = dns.OpcodeStatus })
+	}
+	if loads != 4 {
+		t.Errorf("the View was loaded %d times for 4 answers", loads)
+	}
+}
+
+// TestFollowsTheView: the next answer is of the View that is current then.
+func TestFollowsTheView(t *testing.T) {
+	var store registry.Store
+	s := start(t, Config{}, &store)
+	if got := s.ask(t, UDP, "login.svc.mesh.internal.", "A").Rcode; got != dns.RcodeServerFailure {
+		t.Errorf("before the first View: rcode %d, want SERVFAIL", got)
+	}
+	w := lookuptest.Harbours()
+	store.Publish(w.View())
+	if got := s.ask(t, UDP, "login.svc.mesh.internal.", "A"); len(got.Answer) != 2 {
+		t.Errorf("with the View: %v", got)
+	}
+	w.Service("amber", "", "login")
+	store.Publish(w.View())
+	if got := s.ask(t, UDP, "login.svc.mesh.internal.", "A"); got.Rcode != dns.RcodeSuccess || len(got.Answer) != 0 {
+		t.Errorf("after the last instance left: %v", got)
+	}
+}
+
+// TestPanic: a panic costs one answer.
+func TestPanic(t *testing.T) {
+	v := lookuptest.Harbours().View()
+	var mu sync.Mutex
+	broken := true
+	s := start(t, Config{}, viewsFunc(func() *registry.View {
+		mu.Lock()
+		defer mu.Unlock()
+		if broken {
+			panic("broken on purpose")
+		}
+		return v
+	}))
+	for _, p := range []Protocol{UDP, TCP} {
+		for range 3 {
+			q := new(dns.Msg)
+			q.SetQuestion("login.svc.mesh.internal.", dns.TypeA)
+			q.CheckingDisabled, q.AuthenticatedData, q.Zero = true, true, true
+			got := s.exchange(t, p, q)
+			if got.Rcode != dns.RcodeServerFailure || !got.RecursionDesired || got.CheckingDisabled || got.AuthenticatedData || got.Zero {
+				t.Errorf("%s: got %v, want SERVFAIL with clear flags", p, got)
+			}
+		}
+		s.seen.await(t, string(p)+" note panic", 3)
+		s.seen.await(t, string(p)+" SERVFAIL", 3)
+	}
+	mu.Lock()
+	broken = false
+	mu.Unlock()
+	for _, p := range []Protocol{UDP, TCP} {
+		if got := s.ask(t, p, "login.svc.mesh.internal.", "A"); len(got.Answer) != 2 {
+			t.Errorf("%s afterwards: %v", p, got)
+		}
+	}
+}
+
+// TestObserver: answers are counted by protocol and rcode.
+func TestObserver(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, p := range []Protocol{UDP, TCP} {
+		s.ask(t, p, "login.svc.mesh.internal.", "A")
+		s.ask(t, p, "nothing.mesh.internal.", "A")
+		s.ask(t, p, "example.org.", "A")
+		s.ask(t, p, "login.svc.mesh.internal.", "A", func(q *dns.Msg) { q.SetEdns0(1232, false); q.IsEdns0().SetVersion(3) })
+		for _, rcode := range []string{"NOERROR", "NXDOMAIN", "REFUSED", "BADVERS"} {
+			s.seen.await(t, string(p)+" "+rcode, 1)
+		}
+	}
+	if s.seen.get("answer without a time") > 0 {
+		t.Error("an answer took no time")
+	}
+}
