@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -77,11 +76,16 @@ func (a *author) services(count int, prefix string) []*registry.Event {
 // begin stores the epoch's record and returns its fence.
 func (a *author) begin(t testing.TB, w *stream.Writer, expect uint64) (fence uint64) {
 	t.Helper()
-	fence, err := w.PutEpoch(t.Context(), a.takeover(), expect)
-	if err != nil {
-		t.Fatalf("PutEpoch: %v", err)
+	e := a.takeover()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		fence, err := w.PutEpoch(t.Context(), e, expect)
+		switch {
+		case err == nil:
+			return fence
+		case !errors.Is(err, nats.ErrNoResponders) || time.Now().After(deadline): // a new cluster's interest spreads slowly
+			t.Fatalf("PutEpoch: %v", err)
+		}
 	}
-	return fence
 }
 
 func publish(t testing.TB, w *stream.Writer, fence uint64, events ...*registry.Event) {
@@ -95,15 +99,15 @@ func publish(t testing.TB, w *stream.Writer, fence uint64, events ...*registry.E
 func storedIDs(t testing.TB, c *stream.Conn) []string {
 	t.Helper()
 	var ids []string
-	for sequence := uint64(1); sequence <= lastSequence(t, c, stream.EventsStream); sequence++ {
-		js, err := jetstream.New(c.NATS())
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := js.Stream(t.Context(), stream.EventsStream)
-		if err != nil {
-			t.Fatal(err)
-		}
+	js, err := jetstream.New(c.NATS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sequence := uint64(1); sequence <= s.CachedInfo().State.LastSeq; sequence++ {
 		m, err := s.GetMsg(t.Context(), sequence)
 		if err != nil {
 			t.Fatal(err)
@@ -134,16 +138,18 @@ type recording struct {
 	batches  int
 	fold     *registry.Fold
 
-	stop func() error // ends the read and returns its error
+	ended chan struct{} // closed when the read has returned
+	stop  func() error  // ends the read and returns its error
 }
 
 // record begins to read.
 func record(t testing.TB, c *stream.Conn, start stream.StartAt) *recording {
 	t.Helper()
-	r := &recording{fold: registry.NewFold()}
+	r := &recording{fold: registry.NewFold(), ended: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
+		defer close(r.ended)
 		done <- c.Read(ctx, start, func(b stream.Batch) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -219,5 +225,3 @@ func is(err error, targets ...error) bool {
 	}
 	return false
 }
-
-func join(lines []string) string { return strings.Join(lines, "\n") }

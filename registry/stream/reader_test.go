@@ -161,8 +161,8 @@ func TestHostileMessagesDoNotStopTheTail(t *testing.T) {
 		"empty":                   {Subject: subject},
 		"not our kind":            {Subject: subject, Data: []byte(`{"schema":"seamark/1.0","kind":"service"}`)},
 		"another major version":   {Subject: subject, Data: []byte(`{"schema":"seamark/9.0"}`)},
-		"deep":                    {Subject: subject, Data: []byte(strings.Repeat("[", 200_000))},
-		"zip bomb":                {Subject: subject, Header: of("Content-Encoding", "gzip"), Data: zipped(t, make([]byte, 64<<20))},
+		"deep":                    {Subject: subject, Data: []byte(strings.Repeat("[", 20_000))},
+		"zip bomb":                {Subject: subject, Header: of("Content-Encoding", "gzip"), Data: zipped(t, make([]byte, 8<<20))},
 		"broken zip":              {Subject: subject, Header: of("Content-Encoding", "gzip"), Data: []byte("\x1f\x8b\x08garbage")},
 		"unknown encoding":        {Subject: subject, Header: of("Content-Encoding", "br"), Data: body},
 		"another's subject":       {Subject: "mesh.v1.bronze.svc.default.good", Header: of("Seamark-Epoch", epoch, "Seamark-Revision", revision), Data: body},
@@ -212,7 +212,7 @@ func TestHostileMessagesDoNotStopTheTail(t *testing.T) {
 
 func manyHeaders() nats.Header {
 	h := nats.Header{}
-	for n := range 5_000 {
+	for n := range 2_000 {
 		h[fmt.Sprintf("X-%d", n)] = []string{"x"}
 	}
 	return h
