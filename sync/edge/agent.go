@@ -21,6 +21,7 @@ type Agent struct {
 	reloaded chan struct{} // capacity 1
 	resync   chan string   // capacity 1: why
 	status   board
+	wrote    time.Time // what the last lease that this agent wrote says of its time
 }
 
 // New returns an agent; it starts nothing. The settings are the first; see [Agent.Reload].
@@ -70,12 +71,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.followOrders(watch) })
 	retry := newBackoff(a.config.Timing.Retry)
 	for {
-		held, err := a.takeLease(ctx)
+		sequence, err := a.takeLease(ctx)
 		if err != nil {
 			return nil // only the end of ctx ends it
 		}
 		began := time.Now()
-		err = a.lead(ctx, held)
+		err = a.lead(ctx, sequence)
 		a.status.set(func(s *Status) { s.Role = Standby })
 		if ctx.Err() != nil {
 			return nil
@@ -99,6 +100,22 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 var errResync = errors.New("resync")
+
+// streamFault notes whether the stream takes what this agent gives it, and says so
+// when that changes.
+func (a *Agent) streamFault(ctx context.Context, err error) {
+	if err != nil && ctx.Err() != nil {
+		return
+	}
+	var was error
+	a.status.set(func(s *Status) { was, s.StreamFault = s.StreamFault, err })
+	switch {
+	case err != nil && was == nil:
+		a.config.Logger.Warn("the stream does not acknowledge: trying again until it does", "err", err)
+	case err == nil && was != nil:
+		a.config.Logger.Info("the stream is reached again")
+	}
+}
 
 // followOrders waits for orders to this cluster.
 func (a *Agent) followOrders(ctx context.Context) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,9 +24,9 @@ type reading struct {
 }
 
 // intake keeps the latest trusted reading of the source. It holds back a snapshot
-// that loses suspiciously much until a second read agrees, restarts a watch that
-// ends or that drifted, and compares once in a while. It runs whether or not the
-// agent leads, so that a standby is warm.
+// that loses suspiciously much until a second read agrees, begins a watch anew that
+// ended or missed something, and compares once in a while. It runs whether or not
+// the agent leads, so that a standby is warm.
 type intake struct {
 	source  Source
 	logger  *slog.Logger
@@ -58,7 +59,7 @@ func (i *intake) counters() (drifts, holds uint64) {
 	return i.drifts, i.holds
 }
 
-// errRestart ends a watch that is to begin anew at once.
+// errRestart ends a watch that is to begin anew.
 var errRestart = errors.New("the watch no longer shows what the registry says")
 
 // run watches until ctx ends.
@@ -68,25 +69,17 @@ func (i *intake) run(ctx context.Context) {
 	wg.Go(func() { i.confirm(ctx) })
 	wg.Go(func() { i.compare(ctx) })
 	retry := newBackoff(i.timing.Retry)
-	for ctx.Err() == nil {
-		watch, cancel := context.WithCancelCause(ctx)
-		i.mu.Lock()
-		i.restart = cancel
-		i.mu.Unlock()
-		err := i.source.Watch(watch, func(s registry.Snapshot) {
-			retry.Reset()
-			i.emit(s)
-		})
-		restarted := errors.Is(context.Cause(watch), errRestart)
-		cancel(nil)
+	for {
+		began := time.Now()
+		err := i.watch(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil {
-			err = errors.New("the watch ended")
-		}
-		if !restarted {
+		if err != nil {
 			i.fail(err)
+		}
+		if time.Since(began) > i.timing.Retry { // one that ends at once is not to be read in full all the time
+			retry.Reset()
 		}
 		if !pause(ctx, retry.NextBackOff()) {
 			return
@@ -94,22 +87,47 @@ func (i *intake) run(ctx context.Context) {
 	}
 }
 
+// watch watches once. It returns nil when the watch was ended to begin anew.
+func (i *intake) watch(ctx context.Context) error {
+	watch, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	i.mu.Lock()
+	i.restart = cancel
+	i.mu.Unlock()
+	err := i.source.Watch(watch, i.emit)
+	i.mu.Lock()
+	i.held = nil // the next watch says in full what there is
+	i.mu.Unlock()
+	switch {
+	case errors.Is(context.Cause(watch), errRestart):
+		return nil
+	case err == nil:
+		return errors.New("the watch ended")
+	}
+	return err
+}
+
 // emit takes a snapshot from the watch. It does not block.
 func (i *intake) emit(s registry.Snapshot) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.current.known && suspicious(i.current.snapshot, s) {
+	i.take(&s)
+}
+
+// take believes a snapshot, or holds it back. The caller holds mu.
+func (i *intake) take(s *registry.Snapshot) {
+	if i.current.known && suspicious(i.current.snapshot, *s) {
 		if i.held == nil {
 			i.holds++
 			i.logger.Warn("the registry lost much at once: reading again before anything is withdrawn",
 				"services", s.Len(), "services_before", i.current.snapshot.Len())
 		}
-		i.held = &s
+		i.held = s
 		wake(i.suspect)
 		return
 	}
 	i.held = nil
-	i.accept(s)
+	i.accept(*s)
 }
 
 // accept makes s the reading to act on. The caller holds mu.
@@ -125,11 +143,31 @@ func (i *intake) accept(s registry.Snapshot) {
 func (i *intake) fail(err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.failLocked(err)
+}
+
+func (i *intake) failLocked(err error) {
 	if i.current.fault == nil || i.current.fault.Error() != err.Error() {
 		i.logger.Warn("registry can't be read or trusted: what is published stands", "err", err)
 	}
 	i.current.fault = err
 	wake(i.changed)
+}
+
+// distrust begins the watch anew; until it has read everything, nothing is acted on.
+// The caller holds mu.
+func (i *intake) distrust(err error) {
+	i.drifts++
+	i.held = nil
+	i.failLocked(err)
+	i.restart(errRestart)
+}
+
+// doubt is distrust for whoever does not hold mu.
+func (i *intake) doubt(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.distrust(err)
 }
 
 // suspicious reports whether going from one snapshot to the next loses so much
@@ -143,9 +181,16 @@ func lost(before, after int) bool {
 	return before > 0 && (after == 0 || (before-after)*10 > before*3)
 }
 
+// A watch may be behind a read of the same registry. It counts against it when it is
+// for longer than this.
+const (
+	confirmPatience = time.Second // what is held back waits so long
+	comparePatience = 5 * time.Second
+)
+
 // confirm reads a second time whenever a snapshot is held. The second read only
-// judges: when it lacks all that the watch lost, the watch is believed; otherwise
-// the watch begins anew.
+// judges: when it lacks all that the watch lost, the watch is believed; when it
+// goes on to show some of it, the watch begins anew.
 func (i *intake) confirm(ctx context.Context) {
 	retry := newBackoff(i.timing.Retry)
 	for {
@@ -154,49 +199,67 @@ func (i *intake) confirm(ctx context.Context) {
 			return
 		case <-i.suspect:
 		}
-		for i.holding() {
+		retry.Reset()
+		for held := i.suspicion(); held != nil; held = i.suspicion() {
 			second, err := i.read(ctx)
 			if ctx.Err() != nil {
 				return
 			}
-			if err == nil {
-				i.judge(second)
-				retry.Reset()
-				break
+			wait := confirmPatience // perhaps what was gone is back, and the watch about to say so
+			switch {
+			case err != nil:
+				i.fail(fmt.Errorf("much seems to be gone and a second read fails: %w", err))
+				wait = retry.NextBackOff()
+			case i.believe(held, second):
+				continue
 			}
-			i.fail(fmt.Errorf("much seems to be gone and a second read fails: %w", err))
-			if !pause(ctx, retry.NextBackOff()) {
+			if !pause(ctx, wait) {
 				return
+			}
+			if err == nil {
+				i.disbelieve(held, second)
 			}
 		}
 	}
 }
 
-func (i *intake) holding() bool {
+// suspicion returns the snapshot that is held; nil when none is.
+func (i *intake) suspicion() *registry.Snapshot {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.held != nil
+	return i.held
 }
 
-// judge decides about the held snapshot by a second read.
-func (i *intake) judge(second registry.Snapshot) {
+// believe accepts what was held when the second read began, if that agrees. What
+// the watch has said meanwhile is held to it in turn.
+func (i *intake) believe(held *registry.Snapshot, second registry.Snapshot) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.held == nil {
-		return
+		return true // the watch itself has taken it back
 	}
-	s := *i.held
+	if !agrees(i.current.snapshot, *held, second) {
+		return false
+	}
+	// The brake of design §4.5 (a later step) stands here: what is confirmed and
+	// still too much at once waits for an operator.
+	i.logger.Warn("a second read confirms it: withdrawing", "services", held.Len(), "services_before", i.current.snapshot.Len())
+	newer := i.held
 	i.held = nil
-	if agrees(i.current.snapshot, s, second) {
-		// The brake of design §4.5 (a later step) stands here: what is confirmed
-		// and still too much at once waits for an operator.
-		i.logger.Warn("a second read confirms it: withdrawing", "services", s.Len(), "services_before", i.current.snapshot.Len())
-		i.accept(s)
-		return
+	i.accept(*held)
+	if newer != held {
+		i.take(newer)
 	}
-	i.drifts++
-	i.logger.Error("a second read does not confirm what the watch lost: watching anew", "services", s.Len(), "services_read", second.Len())
-	i.restart(errRestart)
+	return true
+}
+
+// disbelieve begins the watch anew, unless it has said something else meanwhile.
+func (i *intake) disbelieve(held *registry.Snapshot, second registry.Snapshot) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.held == held {
+		i.distrust(fmt.Errorf("the watch shows %d services and a second read %d: watching anew", held.Len(), second.Len()))
+	}
 }
 
 // agrees reports whether all instances that are lost from before to after are
@@ -224,40 +287,59 @@ func agrees(before, after, second registry.Snapshot) bool {
 	return true
 }
 
-// compare looks once in a while whether the watch still shows the truth.
+// compare looks once in a while whether the watch still shows the truth. A service
+// is missed when two reads differ from what the watch has shown all the time: one
+// alone may just be faster than the watch.
 func (i *intake) compare(ctx context.Context) {
 	for pause(ctx, i.timing.Compare-i.timing.Compare/10+rand.N(i.timing.Compare/5)) {
 		before := i.latest()
 		if !before.known || before.fault != nil {
 			continue
 		}
-		second, err := i.read(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				i.logger.Warn("the regular comparison can't read the registry", "err", err)
-			}
-			continue
+		missed, err := i.missed(ctx, before.snapshot, nil)
+		if len(missed) > 0 && pause(ctx, comparePatience) {
+			missed, err = i.missed(ctx, before.snapshot, missed)
 		}
-		i.settle(before, second)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			i.logger.Warn("the regular comparison can't read the registry", "err", err)
+		case len(missed) > 0:
+			i.doubt(fmt.Errorf("the watch has missed a change of %s (%d in all): watching anew", missed[0], len(missed)))
+		}
 	}
 }
 
-// settle begins the watch anew when a service differs that did not change while
-// the second read was made.
-func (i *intake) settle(before reading, second registry.Snapshot) {
+// missed reads the registry and returns the services, sorted, that differ from what
+// the watch shows and has shown before. Among, unless nil, are those that count.
+func (i *intake) missed(ctx context.Context, before registry.Snapshot, among []registry.ServiceKey) ([]registry.ServiceKey, error) {
+	second, err := i.read(ctx)
+	if err != nil {
+		return nil, err
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.held != nil || i.current.fault != nil {
-		return
+		return nil, nil
 	}
+	var missed []registry.ServiceKey
 	for _, c := range registry.Diff(i.current.snapshot, second) {
-		if i.current.snapshot.Service(c.Key) == before.snapshot.Service(c.Key) {
-			i.drifts++
-			i.logger.Error("the watch has missed a change: watching anew", "service", c.Key.String())
-			i.restart(errRestart)
-			return
+		if !sameService(c.Old, before.Service(c.Key)) {
+			continue
 		}
+		if among != nil {
+			if _, counts := slices.BinarySearchFunc(among, c.Key, registry.ServiceKey.Compare); !counts {
+				continue
+			}
+		}
+		missed = append(missed, c.Key)
 	}
+	return missed, nil
+}
+
+func sameService(a, b *registry.Service) bool {
+	return a == b || a != nil && b != nil && a.Equal(*b)
 }
 
 // read reads the whole registry, within a bound.

@@ -10,53 +10,74 @@ import (
 	"github.com/seamark-mesh/seamark/registry"
 )
 
-// lease is this agent's hold on its cluster.
-type lease struct {
-	sequence uint64 // of the lease as this agent wrote it
-	before   uint64 // the highest epoch that the lease named before
+// vigil is what a standby knows of the lease it waits for.
+type vigil struct {
+	sequence uint64        // of the lease when it was last seen to move
+	age      time.Duration // of the lease at that moment
+	since    time.Time     // when that was, by this agent's clock; zero: not seen yet
+	blind    bool          // the last try to read it did not succeed
+}
+
+// left returns how long the lease still counts as renewed. Who could not read it
+// for a time gives its holder, who was perhaps cut off as well, a full period.
+func (v *vigil) left(at registry.LeaseAt, lapse time.Duration) time.Duration {
+	switch {
+	case v.since.IsZero() || at.Sequence != v.sequence:
+		v.sequence, v.age, v.since = at.Sequence, at.Age, time.Now()
+	case v.blind:
+		v.age, v.since = 0, time.Now()
+	}
+	v.blind = false
+	return lapse - v.age - time.Since(v.since)
 }
 
 // takeLease waits as a standby until the lease is free (there is none, its holder
-// stopped, or it was not renewed for as long as Lapse) and takes it by
-// compare-and-set. Only the end of ctx gives an error.
-func (a *Agent) takeLease(ctx context.Context) (lease, error) {
+// stopped, or it was not renewed for as long as Lapse) or this agent's own, and
+// takes it by compare-and-set. It returns the lease's sequence. Only the end of ctx
+// gives an error.
+func (a *Agent) takeLease(ctx context.Context) (sequence uint64, err error) {
 	retry := newBackoff(a.config.Timing.Retry)
-	var seen uint64       // the lease's sequence when it was last seen to move
-	var age time.Duration // of the lease at that moment
-	var since time.Time   // when that was, on this agent's clock
-	var known, warned bool
+	var watched vigil
 	for ctx.Err() == nil {
 		at, err := a.log.ReadLease(ctx)
-		if err != nil {
-			if ctx.Err() == nil && !warned {
-				a.config.Logger.Warn("the lease can't be read: standing by", "err", err)
-				warned = true
+		switch {
+		case err != nil:
+			watched.blind = true
+		case a.mayTake(at, &watched):
+			if sequence, err = a.claim(ctx, at); err == nil {
+				a.streamFault(ctx, nil)
+				return sequence, nil
 			}
-			pause(ctx, retry.NextBackOff())
-			continue
-		}
-		retry.Reset()
-		warned = false
-		if !known || at.Sequence != seen {
-			seen, age, since, known = at.Sequence, at.Age, time.Now(), true
-		}
-		if wait := a.config.Timing.Lapse - age - time.Since(since); at.Found && wait > 0 && at.Lease.Phase != registry.PhaseStopped && at.Lease.Agent != a.config.Agent {
+		default:
+			a.streamFault(ctx, nil)
 			a.standBy(at.Lease)
-			pause(ctx, min(wait, a.config.Timing.Renew))
+			retry.Reset()
+			pause(ctx, min(max(watched.left(at, a.config.Timing.Lapse), 0), a.config.Timing.Renew))
 			continue
 		}
-		mine := a.leaseNow(registry.PhaseSyncing, "")
-		mine.Epoch, mine.Revision = at.Lease.Epoch, at.Lease.Revision // until the new epoch has begun
-		sequence, err := a.log.PutLease(ctx, mine, at.Sequence)
-		if err == nil {
-			return lease{sequence: sequence, before: at.Lease.Epoch}, nil
-		}
-		if !errors.Is(err, registry.ErrConflict) && ctx.Err() == nil {
-			a.config.Logger.Warn("the lease can't be taken", "err", err)
+		if !errors.Is(err, registry.ErrConflict) {
+			a.streamFault(ctx, fmt.Errorf("take the lease: %w", err))
 		}
 		pause(ctx, retry.NextBackOff())
 	}
-	return lease{}, context.Cause(ctx)
+	return 0, context.Cause(ctx)
+}
+
+// mayTake reports whether the lease is free or this agent's own. At the start a
+// lease in its name is its predecessor's; later only what it wrote itself is its own,
+// so that two agents that were given one name by mistake do not fight for ever.
+func (a *Agent) mayTake(at registry.LeaseAt, watched *vigil) bool {
+	own := at.Lease.Agent == a.config.Agent && (a.wrote.IsZero() || at.Lease.Time.Equal(a.wrote))
+	return watched.left(at, a.config.Timing.Lapse) <= 0 || !at.Found || at.Lease.Phase == registry.PhaseStopped || own
+}
+
+// claim writes the lease in place of the one at. Until the new epoch has begun it
+// repeats what that one said of the stream.
+func (a *Agent) claim(ctx context.Context, at registry.LeaseAt) (sequence uint64, err error) {
+	a.status.set(func(s *Status) {
+		s.Epoch, s.Revision, s.Keys, s.Digest = at.Lease.Epoch, at.Lease.Revision, at.Lease.Keys, at.Lease.Digest
+	})
+	return a.log.PutLease(ctx, a.leaseNow(registry.PhaseSyncing, ""), at.Sequence)
 }
 
 func (a *Agent) standBy(l registry.Lease) {
@@ -66,13 +87,15 @@ func (a *Agent) standBy(l registry.Lease) {
 	a.status.set(func(s *Status) { s.Role, s.Holder = Standby, l.Agent })
 }
 
-// leaseNow describes the agent's state for its lease.
+// leaseNow describes the agent's state for its lease, and notes when it did. One
+// goroutine at a time writes leases.
 func (a *Agent) leaseNow(phase registry.Phase, detail string) registry.Lease {
 	s := a.status.get()
+	a.wrote = time.Now().UTC()
 	return registry.Lease{
 		Schema: registry.Schema, Writer: a.writer, Agent: a.config.Agent, Version: a.config.Version,
 		Phase: phase, Epoch: s.Epoch, Revision: s.Revision, Keys: s.Keys, Digest: s.Digest,
-		Time: time.Now().UTC(), Source: a.config.Source, Detail: clipText(detail, 1024),
+		Time: a.wrote, Source: a.config.Source, Detail: clipText(detail, 1024),
 	}
 }
 
@@ -89,18 +112,23 @@ func clipText(s string, most int) string {
 // renewal keeps the lease alive beside the leader, and tells at once when the
 // phase changes. It ends the leader when somebody else wrote the lease.
 type renewal struct {
-	agent *Agent
-	wake  chan struct{} // capacity 1: renew now
+	agent    *Agent
+	wake     chan struct{} // capacity 1: renew now
+	sequence uint64        // of the lease as it was last written; only put uses it
 
 	mu     sync.Mutex // guards what follows
-	held   lease
 	phase  registry.Phase
 	detail string
 }
 
-// say changes what the lease says, and renews it soon when that is news.
+// say changes what the lease says, and renews it soon when that is news. That it
+// stopped is its last word.
 func (r *renewal) say(phase registry.Phase, detail string) {
 	r.mu.Lock()
+	if r.phase == registry.PhaseStopped {
+		r.mu.Unlock()
+		return
+	}
 	news := r.phase != phase || r.detail != detail
 	r.phase, r.detail = phase, detail
 	r.mu.Unlock()
@@ -130,28 +158,14 @@ func (r *renewal) run(ctx context.Context, lost context.CancelCauseFunc) {
 	}
 }
 
-// put writes the lease as it is now. A conflict with a write of this agent itself,
-// whose acknowledgement was lost, is none.
+// put writes the lease as it is now. One goroutine at a time calls it.
 func (r *renewal) put(ctx context.Context) error {
 	r.mu.Lock()
-	held, phase, detail := r.held, r.phase, r.detail
+	phase, detail := r.phase, r.detail
 	r.mu.Unlock()
-	now := r.agent.leaseNow(phase, detail)
-	sequence, err := r.agent.log.PutLease(ctx, now, held.sequence)
-	if errors.Is(err, registry.ErrConflict) {
-		at, readErr := r.agent.log.ReadLease(ctx)
-		if readErr != nil {
-			return readErr
-		}
-		if !at.Found || at.Lease.Agent == r.agent.config.Agent {
-			sequence, err = r.agent.log.PutLease(ctx, now, at.Sequence)
-		}
+	sequence, err := r.agent.log.PutLease(ctx, r.agent.leaseNow(phase, detail), r.sequence)
+	if err == nil {
+		r.sequence = sequence
 	}
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	r.held.sequence = sequence
-	r.mu.Unlock()
-	return nil
+	return err
 }

@@ -12,8 +12,15 @@ import (
 // belief is what the stream has acknowledged of one service.
 type belief struct {
 	state   registry.ServiceState // as it was meant: not cut to the server's limit
-	stored  registry.Digest       // of what is stored
+	stored  registry.Digest       // of what is stored; zero when that can't be read
 	refresh time.Time             // when it is due again
+	unsure  bool                  // what is stored can't be compared: it was cut, or can't be read
+}
+
+// mark says why a service may differ from what the stream has, and since when.
+type mark struct {
+	cause registry.Cause
+	seen  time.Time
 }
 
 // outbox turns what should stand on the stream into events, by comparing it with
@@ -27,14 +34,14 @@ type outbox struct {
 	last   uint64 // the revision last given out
 
 	believed   map[registry.ServiceKey]*belief
-	record     *registry.ClusterRecord // acknowledged
+	record     *registry.ClusterRecord // acknowledged; nil: none
 	recordDue  time.Time
-	digest     registry.Digest // of all that is stored
-	wanted     func(registry.ServiceKey) *registry.Service
-	wantRecord registry.ClusterRecord
-	index      func() (string, time.Time) // the registry's word for its moment, and when it was seen
+	digest     registry.Digest                             // of all that is stored
+	wanted     func(registry.ServiceKey) *registry.Service // nil: not known, what is believed stands
+	wantRecord *registry.ClusterRecord                     // likewise
+	index      string                                      // the registry's word for the moment of wanted
 
-	dirty map[registry.ServiceKey]registry.Cause
+	dirty map[registry.ServiceKey]mark
 	order []registry.ServiceKey // of dirty, first come first
 	own   registry.Cause        // why the record may differ; "" when it does not
 }
@@ -42,12 +49,13 @@ type outbox struct {
 func newOutbox(writer registry.Writer, agent string, timing Timing, epoch uint64) *outbox {
 	return &outbox{
 		writer: writer, agent: agent, timing: timing, epoch: epoch,
-		believed: map[registry.ServiceKey]*belief{}, dirty: map[registry.ServiceKey]registry.Cause{},
+		believed: map[registry.ServiceKey]*belief{}, dirty: map[registry.ServiceKey]mark{},
 	}
 }
 
-// load takes what was read back from the stream. Ages are by the stream's clock.
-func (o *outbox) load(v *registry.View, stored map[registry.Fact]time.Time, streamNow, now time.Time) {
+// load takes what was read back from the stream. Stored and streamNow are by the
+// stream's clock; what could not be read is in unreadable.
+func (o *outbox) load(v *registry.View, stored map[registry.Fact]time.Time, unreadable []registry.Fact, streamNow, now time.Time) {
 	cluster, _ := o.writer.Cluster()
 	due := func(f registry.Fact) time.Time { return now.Add(o.timing.Refresh - streamNow.Sub(stored[f])) }
 	for name := range v.Names() {
@@ -60,8 +68,13 @@ func (o *outbox) load(v *registry.View, stored map[registry.Fact]time.Time, stre
 			state := registry.NewServiceState(e.Key, &service)
 			state.Total, state.Serving, state.Truncated = r.Total, r.Serving, r.Truncated
 			state.Changed, state.Index = r.Changed, r.Index
-			o.believed[e.Key] = &belief{state: state, stored: r.Digest, refresh: due(registry.Fact{Writer: o.writer, Kind: registry.KindService, Service: e.Key})}
-			o.digest = o.digest.XOR(r.Digest)
+			fact := registry.Fact{Writer: o.writer, Kind: registry.KindService, Service: e.Key}
+			o.believe(e.Key, &belief{state: state, stored: r.Digest, refresh: due(fact), unsure: r.Truncated})
+		}
+	}
+	for _, f := range unreadable {
+		if f.Kind == registry.KindService && o.believed[f.Service] == nil {
+			o.believe(f.Service, &belief{state: registry.NewServiceState(f.Service, nil), refresh: now.Add(o.timing.Refresh), unsure: true})
 		}
 	}
 	if c := v.Cluster(cluster); c != nil && c.Record != nil {
@@ -71,21 +84,41 @@ func (o *outbox) load(v *registry.View, stored map[registry.Fact]time.Time, stre
 	}
 }
 
-// mark says that a service may differ from what the stream has.
-func (o *outbox) mark(k registry.ServiceKey, cause registry.Cause) {
-	if _, known := o.dirty[k]; !known {
-		o.order = append(o.order, k)
-		o.dirty[k] = cause
-	} else if cause != registry.CauseRefresh {
-		o.dirty[k] = cause
+// believe replaces what is believed of a service; nil = it is not known.
+func (o *outbox) believe(k registry.ServiceKey, b *belief) {
+	if was := o.believed[k]; was != nil {
+		o.digest = o.digest.XOR(was.stored)
 	}
+	if b == nil {
+		delete(o.believed, k)
+		return
+	}
+	o.believed[k] = b
+	o.digest = o.digest.XOR(b.stored)
 }
 
-// markAll prepares a full comparison: what is wanted first, tombstones after.
-func (o *outbox) markAll(wanted []registry.ServiceKey) {
-	for _, k := range wanted {
-		o.mark(k, registry.CauseResync)
+// mark says that a service may differ from what the stream has.
+func (o *outbox) mark(k registry.ServiceKey, cause registry.Cause, seen time.Time) {
+	m, known := o.dirty[k]
+	if !known {
+		o.order = append(o.order, k)
+		m.seen = seen
 	}
+	m.cause = cause
+	o.dirty[k] = m
+}
+
+// markAll prepares a full comparison, which also finds what is due for its age:
+// what is wanted first, tombstones after.
+func (o *outbox) markAll(wanted []registry.ServiceKey, seen time.Time) {
+	compare := func(keys []registry.ServiceKey) {
+		for _, k := range keys {
+			if _, known := o.dirty[k]; !known {
+				o.mark(k, registry.CauseResync, seen)
+			}
+		}
+	}
+	compare(wanted)
 	var rest []registry.ServiceKey
 	for k := range o.believed {
 		if _, known := o.dirty[k]; !known {
@@ -93,21 +126,9 @@ func (o *outbox) markAll(wanted []registry.ServiceKey) {
 		}
 	}
 	slices.SortFunc(rest, registry.ServiceKey.Compare)
-	for _, k := range rest {
-		o.mark(k, registry.CauseResync)
-	}
-	o.own = registry.CauseResync
-}
-
-// markDue marks what must be published again for its age.
-func (o *outbox) markDue(now time.Time) {
-	for k, b := range o.believed {
-		if !b.refresh.After(now) {
-			o.mark(k, registry.CauseRefresh)
-		}
-	}
-	if o.own == "" && o.record != nil && !o.recordDue.After(now) {
-		o.own = registry.CauseRefresh
+	compare(rest)
+	if o.own == "" {
+		o.own = registry.CauseResync
 	}
 }
 
@@ -115,20 +136,15 @@ func (o *outbox) markDue(now time.Time) {
 func (o *outbox) pending() int { return len(o.dirty) }
 
 // next returns the events to send now, at most limit, each with its revision, and
-// forgets that they were waiting. What it returned must be sent until it is
-// acknowledged: see acknowledge.
+// forgets that they were waiting; none means that nothing differs. What it returned
+// must be sent until it is acknowledged: see acknowledge.
 func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 	var events []*registry.Event
-	if cause := o.own; cause != "" {
-		o.own = ""
-		if o.record == nil || !o.record.Equal(o.wantRecord) {
-			if cause == registry.CauseRefresh {
-				cause = registry.CauseChange
-			}
-			events = append(events, o.recordEvent(cause, now))
-		} else if cause == registry.CauseRefresh {
-			events = append(events, o.recordEvent(cause, now))
+	if o.own != "" {
+		if e := o.recordEvent(o.own, now); e != nil {
+			events = append(events, e)
 		}
+		o.own = ""
 	}
 	taken := 0
 	for _, k := range o.order {
@@ -136,9 +152,9 @@ func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 			break
 		}
 		taken++
-		cause := o.dirty[k]
+		m := o.dirty[k]
 		delete(o.dirty, k)
-		if e := o.serviceEvent(k, cause, now); e != nil {
+		if e := o.serviceEvent(k, m, now); e != nil {
 			events = append(events, e)
 		}
 	}
@@ -146,16 +162,34 @@ func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 	return events
 }
 
+// recordEvent compares the cluster's record with what the stream has; nil = equal
+// and not due.
 func (o *outbox) recordEvent(cause registry.Cause, now time.Time) *registry.Event {
 	record := o.wantRecord
+	if record == nil {
+		record = o.record
+	}
+	switch {
+	case record == nil:
+		return nil
+	case o.record == nil || !record.Equal(*o.record):
+	case o.recordDue.After(now):
+		return nil
+	default:
+		cause = registry.CauseRefresh
+	}
 	e := o.event(registry.KindCluster, cause, now)
-	e.Cluster = &record
+	e.Cluster = record
 	return e
 }
 
-// serviceEvent compares one service with what the stream has; nil = equal.
-func (o *outbox) serviceEvent(k registry.ServiceKey, cause registry.Cause, now time.Time) *registry.Event {
-	b, wanted := o.believed[k], o.wanted(k)
+// serviceEvent compares one service with what the stream has; nil = equal and not due.
+func (o *outbox) serviceEvent(k registry.ServiceKey, m mark, now time.Time) *registry.Event {
+	b := o.believed[k]
+	if o.wanted == nil {
+		return o.repeat(b, false, now)
+	}
+	wanted := o.wanted(k)
 	if b == nil && wanted == nil {
 		return nil
 	}
@@ -164,34 +198,30 @@ func (o *outbox) serviceEvent(k registry.ServiceKey, cause registry.Cause, now t
 		was = &registry.Service{Key: k, Instances: b.state.Instances}
 	}
 	if wanted != nil {
-		wanted = keepHealth(*wanted, was)
+		wanted = keepHealth(wanted, was)
 	}
-	state := registry.NewServiceState(k, wanted)
 	changes := registry.Compare(was, wanted)
-	index, seen := o.index()
-	state.Index, state.Seen = index, seen
-	if b != nil && changes == nil && !b.state.Truncated {
-		return o.unchanged(b, state, cause, now)
+	if b != nil && changes == nil && !b.unsure {
+		return o.repeat(b, wanted == nil, now)
 	}
-	if cause == registry.CauseRefresh {
-		cause = registry.CauseChange
-	}
-	e := o.event(registry.KindService, cause, now)
-	state.Changes = changes
+	e := o.event(registry.KindService, m.cause, now)
+	state := registry.NewServiceState(k, wanted)
+	state.Changes, state.Index, state.Seen = changes, o.index, m.seen.UTC()
 	state.Changed = registry.Stamp{Epoch: o.epoch, Revision: e.Revision, Time: e.Time}
 	e.Service = &state
 	return e
 }
 
-// unchanged publishes again what is due for its age: a tombstone older than
-// Forget as forgotten, anything else as it is.
-func (o *outbox) unchanged(b *belief, state registry.ServiceState, cause registry.Cause, now time.Time) *registry.Event {
-	if cause != registry.CauseRefresh {
+// repeat publishes again what is due for its age, as it is; an old tombstone of
+// what the registry no longer lists as forgotten. It returns nil when nothing is
+// due, or nobody knows what stands there.
+func (o *outbox) repeat(b *belief, gone bool, now time.Time) *registry.Event {
+	if b == nil || b.refresh.After(now) || b.stored == (registry.Digest{}) {
 		return nil
 	}
-	if state.Changed = b.state.Changed; state.Total == 0 && now.Sub(state.Changed.Time) > o.timing.Forget {
-		state.Forgotten = true
-		cause = registry.CauseChange
+	state, cause := b.state, registry.CauseRefresh
+	if gone && state.Total == 0 && now.Sub(state.Changed.Time) > o.timing.Forget {
+		state.Forgotten, cause = true, registry.CauseChange
 	}
 	e := o.event(registry.KindService, cause, now)
 	e.Service = &state
@@ -200,9 +230,10 @@ func (o *outbox) unchanged(b *belief, state registry.ServiceState, cause registr
 
 // keepHealth gives instances of unknown health the health they had; those never
 // seen before stay unknown, and take no traffic.
-func keepHealth(s registry.Service, was *registry.Service) *registry.Service {
-	if !slices.ContainsFunc(s.Instances, func(i registry.Instance) bool { return i.Health == registry.Unknown }) {
-		return &s
+func keepHealth(s, was *registry.Service) *registry.Service {
+	unknown := func(i registry.Instance) bool { return i.Health == registry.Unknown }
+	if !slices.ContainsFunc(s.Instances, unknown) {
+		return s
 	}
 	before := map[string]registry.Health{}
 	if was != nil {
@@ -210,13 +241,14 @@ func keepHealth(s registry.Service, was *registry.Service) *registry.Service {
 			before[i.ID] = i.Health
 		}
 	}
-	s.Instances = slices.Clone(s.Instances)
-	for n := range s.Instances {
-		if i := &s.Instances[n]; i.Health == registry.Unknown && before[i.ID] != "" {
+	kept := *s
+	kept.Instances = slices.Clone(s.Instances)
+	for n := range kept.Instances {
+		if i := &kept.Instances[n]; unknown(*i) && before[i.ID] != "" {
 			i.Health = before[i.ID]
 		}
 	}
-	return &s
+	return &kept
 }
 
 // event begins an event of this epoch with the next revision.
@@ -229,7 +261,7 @@ func (o *outbox) event(kind registry.Kind, cause registry.Cause, now time.Time) 
 	}
 }
 
-// mark of completeness at this point.
+// snapshotEvent marks that the stream is complete at this point.
 func (o *outbox) snapshotEvent(cause registry.Cause, now time.Time) *registry.Event {
 	e := o.event(registry.KindSnapshot, cause, now)
 	e.Snapshot = &registry.SnapshotMark{Keys: len(o.believed), Digest: o.digest}
@@ -239,30 +271,25 @@ func (o *outbox) snapshotEvent(cause registry.Cause, now time.Time) *registry.Ev
 // acknowledge makes events the truth to compare with. Stored, by index, is what
 // was stored instead where the stream's limit cut it.
 func (o *outbox) acknowledge(events, stored []*registry.Event, now time.Time) {
+	due := now.Add(o.timing.Refresh)
 	for n, e := range events {
-		digestOf := e.Service
-		if n < len(stored) && stored[n] != nil {
-			digestOf = stored[n].Service
-		}
 		switch {
 		case e.Cluster != nil:
 			if o.record != nil {
 				o.digest = o.digest.XOR(o.record.Digest())
 			}
-			o.record, o.recordDue = e.Cluster, now.Add(o.timing.Refresh)
+			o.record, o.recordDue = e.Cluster, due
 			o.digest = o.digest.XOR(o.record.Digest())
+		case e.Service != nil && e.Service.Forgotten:
+			o.believe(e.Service.Key(), nil)
 		case e.Service != nil:
-			k := e.Service.Key()
-			if b := o.believed[k]; b != nil {
-				o.digest = o.digest.XOR(b.stored)
-				delete(o.believed, k)
+			as := e.Service
+			if n < len(stored) && stored[n] != nil {
+				as = stored[n].Service
 			}
-			if !e.Service.Forgotten {
-				b := &belief{state: *e.Service, stored: digestOf.Digest(), refresh: now.Add(o.timing.Refresh)}
-				b.state.Changes = nil
-				o.believed[k] = b
-				o.digest = o.digest.XOR(b.stored)
-			}
+			b := &belief{state: *e.Service, stored: as.Digest(), refresh: due, unsure: e.Service.Truncated}
+			b.state.Changes = nil
+			o.believe(e.Service.Key(), b)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -26,11 +27,13 @@ type Source interface {
 // Log is the writer's end of the stream, for one writer. Every call is bounded in
 // time; an error that is neither [registry.ErrConflict] nor [registry.ErrFenced]
 // leaves open whether the call took effect, and the same call may be made again.
+// Publish and PutLease are called by one goroutine each.
 type Log interface {
 	// ReadLease returns the writer's lease as it stands.
 	ReadLease(ctx context.Context) (registry.LeaseAt, error)
 	// PutLease replaces the lease whose message has the sequence expect (0: none
-	// stands) and returns the new sequence, or ErrConflict.
+	// stands) and returns the new sequence, or ErrConflict when somebody else wrote
+	// one. What this Log wrote without hearing of it is replaced too.
 	PutLease(ctx context.Context, l registry.Lease, expect uint64) (sequence uint64, err error)
 	// Now returns the stream's clock.
 	Now(ctx context.Context) (time.Time, error)
@@ -38,11 +41,15 @@ type Log interface {
 	Last(ctx context.Context, fact registry.Fact) (m registry.Message, found bool, err error)
 	// Load returns the last message of each fact of this writer, in stream order.
 	Load(ctx context.Context) ([]registry.Message, error)
-	// PutEpoch stores an epoch record after the one whose sequence is expect.
+	// PutEpoch stores an epoch record after the one whose sequence is expect (0: none
+	// stands), or returns ErrConflict. The same event given again after an error
+	// returns the sequence it was stored with.
 	PutEpoch(ctx context.Context, e *registry.Event, expect uint64) (sequence uint64, err error)
-	// Publish stores events, if the epoch record with the sequence fence is still
-	// the latest. Stored is what was stored where it differs (instances cut to the
-	// server's limit), by index; nil entries are as given.
+	// Publish stores events in their order, each only if the epoch record with the
+	// sequence fence is still the latest, else it returns ErrFenced. After any other
+	// error the identical events are given again: what was stored is not stored twice.
+	// Stored is what was stored where it differs (instances cut to the server's
+	// limit), by index; nil entries are as given.
 	Publish(ctx context.Context, events []*registry.Event, fence uint64) (stored []*registry.Event, err error)
 	// WatchOrders calls f for every order to this writer's cluster from now on, until ctx ends.
 	WatchOrders(ctx context.Context, f func(registry.Message)) error
@@ -130,6 +137,22 @@ func (s Settings) record(cluster registry.ClusterID, source string, snapshot reg
 		Cluster: cluster, Source: source, Region: s.Region, Zone: s.Zone,
 		Labels: maps.Clone(s.Labels), Gateways: gateways,
 	}, refused
+}
+
+// unreadable tells why no reader of the stream would accept a record; nil when
+// they would. What it refuses would stand between readers and later records.
+func unreadable(record registry.ClusterRecord) *registry.Refusal {
+	body, err := registry.Encode(&registry.Event{
+		Schema: registry.Schema, Kind: registry.KindCluster, Writer: registry.Writer(record.Cluster), Cluster: &record,
+	})
+	if err == nil {
+		_, err = registry.Decode(body)
+	}
+	var refusal *registry.Refusal
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	return nil
 }
 
 // gateways makes one gateway of every serving instance whose address is an IP

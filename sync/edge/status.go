@@ -30,12 +30,13 @@ type Status struct {
 	Synced        time.Time // when the stream last held all; zero: not yet
 	RegistryKnown bool
 	RegistryFault error // why the registry can't be read or trusted; nil when it can
+	StreamFault   error // why the stream takes nothing from this agent; nil when it does
 
 	Published map[registry.Cause]uint64 // events acknowledged
 	Takeovers uint64
 	Truncated uint64 // services cut to the server's limit
-	Retries   uint64 // publications that had to be sent again
-	Drifts    uint64 // watches begun anew because they had missed something
+	Retries   uint64 // calls to the stream that had to be repeated
+	Drifts    uint64 // watches begun anew because a second read did not agree with them
 	Holds     uint64 // snapshots held back for a second read
 }
 

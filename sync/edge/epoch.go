@@ -1,0 +1,225 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// lead begins an epoch, brings the stream in line with the registry, and keeps it
+// so until ctx ends (nil), the lease is lost, or a resync is ordered. Sequence is
+// the lease's.
+func (a *Agent) lead(ctx context.Context, sequence uint64) error {
+	a.status.set(func(s *Status) { s.Role, s.Holder = Leader, ""; s.Takeovers++ })
+	within, lost := context.WithCancelCause(ctx)
+	l := &leader{agent: a, renewal: &renewal{agent: a, wake: make(chan struct{}, 1), sequence: sequence, phase: registry.PhaseSyncing}}
+	var wg sync.WaitGroup
+	wg.Go(func() { l.renewal.run(within, lost) })
+	err := l.begin(within)
+	if err == nil {
+		err = l.follow(within)
+	}
+	if cause := context.Cause(within); cause != nil && ctx.Err() == nil {
+		err = cause
+	}
+	lost(nil)
+	wg.Wait()
+	if ctx.Err() != nil {
+		l.stop(context.WithoutCancel(ctx))
+		return nil
+	}
+	return err
+}
+
+// epochAhead is how far an epoch may be ahead of the stream's clock, in seconds.
+// Readers believe nothing beyond it (see [registry.NewMessage]), so an agent must
+// not count on from there.
+const epochAhead = 24 * 60 * 60
+
+// begin publishes the epoch's record and reads back what the stream believes.
+func (l *leader) begin(ctx context.Context) error {
+	a := l.agent
+	var last registry.Message
+	var found bool
+	var now time.Time
+	err := l.insist(ctx, func() (err error) {
+		if last, found, err = a.log.Last(ctx, l.epochFact()); err == nil {
+			now, err = a.log.Now(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	epoch := uint64(max(now.Unix(), 1))
+	limit := epoch + epochAhead
+	for _, seen := range []uint64{a.status.get().Epoch, last.Epoch} { // the lease's, the stream's
+		if seen < limit {
+			epoch = max(epoch, seen+1)
+		}
+	}
+	l.outbox = newOutbox(a.writer, a.config.Agent, a.config.Timing, epoch)
+	if found && last.Event != nil && last.Event.Takeover != nil {
+		l.fences = withFence(last.Event.Takeover.Fences, registry.Fence{Epoch: last.Epoch, Sequence: last.Sequence})
+	}
+	if err := l.putEpoch(ctx, registry.CauseChange, last.Sequence); err != nil {
+		return fmt.Errorf("begin epoch %d: %w", epoch, err)
+	}
+	return l.readBack(ctx, now)
+}
+
+func (l *leader) epochFact() registry.Fact {
+	return registry.Fact{Writer: l.agent.writer, Kind: registry.KindEpoch}
+}
+
+// withFence adds a fence unless the epoch's first record is known already.
+func withFence(fences []registry.Fence, f registry.Fence) []registry.Fence {
+	if slices.ContainsFunc(fences, func(o registry.Fence) bool { return o.Epoch == f.Epoch }) {
+		return fences
+	}
+	fences = append(slices.Clone(fences), f)
+	return fences[max(0, len(fences)-registry.MaxFences):]
+}
+
+// putEpoch stores the epoch's record after the one at expect; its sequence is the
+// fence from then on. Until it is known there is none, and nothing is published.
+func (l *leader) putEpoch(ctx context.Context, cause registry.Cause, expect uint64) error {
+	a := l.agent
+	e := l.outbox.event(registry.KindEpoch, cause, time.Now())
+	e.Takeover = &registry.EpochRecord{Fences: l.fences, Version: a.config.Version}
+	l.fence = 0
+	err := l.insist(ctx, func() error {
+		sequence, err := a.log.PutEpoch(ctx, e, expect)
+		if err == nil {
+			l.fence = sequence
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	l.fences = withFence(l.fences, registry.Fence{Epoch: e.Epoch, Sequence: l.fence})
+	l.epochDue = time.Now().Add(a.config.Timing.Refresh)
+	l.acknowledged([]*registry.Event{e}, nil)
+	return nil
+}
+
+// readBack loads what the stream believes of this cluster. The own epoch record
+// must be in it, so that nothing older is still on its way.
+func (l *leader) readBack(ctx context.Context, streamNow time.Time) error {
+	a := l.agent
+	var messages []registry.Message
+	err := l.insist(ctx, func() (err error) {
+		if messages, err = a.log.Load(ctx); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(messages, func(m registry.Message) bool { return m.Sequence == l.fence }) {
+			return nil
+		}
+		if mine, err := l.standsLast(ctx); err == nil && !mine {
+			return registry.ErrFenced
+		}
+		return fmt.Errorf("what was read back lacks the epoch's own record at sequence %d", l.fence)
+	})
+	if err != nil {
+		return err
+	}
+	fold, stored := registry.NewFold(), map[registry.Fact]time.Time{}
+	var unreadable []registry.Fact
+	for _, m := range messages {
+		switch out := fold.Apply(m); out.Result {
+		case registry.Applied:
+			stored[m.Fact] = m.Stored
+		case registry.Quarantined:
+			unreadable = append(unreadable, m.Fact)
+		}
+	}
+	unreadable = append(unreadable, fold.Voided()...)
+	l.outbox.load(fold.View(), stored, unreadable, streamNow, time.Now())
+	a.config.Logger.Info("leading", "epoch", l.outbox.epoch, "services_on_stream", len(l.outbox.believed), "unreadable", len(unreadable))
+	l.publishStatus()
+	return nil
+}
+
+// standsLast reports whether this epoch's record is the last one on the stream.
+func (l *leader) standsLast(ctx context.Context) (bool, error) {
+	last, found, err := l.agent.log.Last(ctx, l.epochFact())
+	return found && last.Sequence == l.fence, err
+}
+
+// guard looks whether this epoch still stands, for an agent with nothing to publish
+// would not notice that another one began or that the stream was made anew. A
+// replica of the stream may lag: two looks must agree.
+func (l *leader) guard(ctx context.Context) error {
+	mine, err := l.standsLast(ctx)
+	switch {
+	case err != nil:
+		return nil // the next look will tell
+	case mine:
+		l.doubted = false
+	case l.doubted:
+		return registry.ErrFenced
+	default:
+		l.doubted = true
+	}
+	return nil
+}
+
+// insist repeats a call until it succeeds or its outcome is final.
+func (l *leader) insist(ctx context.Context, call func() error) error {
+	a := l.agent
+	retry := newBackoff(min(time.Second, a.config.Timing.Retry))
+	began := time.Now()
+	for {
+		err := call()
+		if err == nil {
+			a.streamFault(ctx, nil)
+			return nil
+		}
+		if errors.Is(err, registry.ErrFenced) || errors.Is(err, registry.ErrConflict) {
+			return err
+		}
+		a.streamFault(ctx, err)
+		a.status.set(func(s *Status) { s.Retries++ })
+		if time.Since(began) > a.config.Timing.Lapse { // whoever reads the lease is to know
+			l.renewal.say(registry.PhaseSyncing, "the stream does not acknowledge: "+err.Error())
+		}
+		if !pause(ctx, retry.NextBackOff()) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// stop publishes what is waiting, as far as the stream takes it in time, and says
+// that this agent has ended.
+func (l *leader) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if l.synced && l.fence != 0 {
+		l.publishRest(ctx)
+	}
+	l.renewal.say(registry.PhaseStopped, "")
+	err := l.insist(ctx, func() error { return l.renewal.put(ctx) })
+	if err != nil && !errors.Is(err, registry.ErrConflict) {
+		l.agent.config.Logger.Warn("the stop could not be said in the lease: a standby waits until it lapses", "err", err)
+	}
+}
+
+func (l *leader) publishRest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	l.take()
+	for events := l.sent; ; events = nil {
+		if len(events) == 0 {
+			events = l.outbox.next(batchLimit, time.Now())
+		}
+		if len(events) == 0 || l.send(ctx, events) != nil {
+			return // the next agent's comparison finds what is left
+		}
+	}
+}
