@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -76,8 +75,8 @@ func checkEvent(e *Event) *Refusal {
 	if _, err := ParseWriter(string(e.Writer)); err != nil {
 		return refuse("writer", "%q is no writer", clip(string(e.Writer)))
 	}
-	if len(e.ID) > 256 || len(e.Agent) > 256 || !printable(e.ID) || !printable(e.Agent) {
-		return refuse("text", "id or agent is longer than 256 bytes or not printable")
+	if !isText(e.ID) || !isText(e.Agent) || !isText(string(e.Kind)) || !isText(string(e.Cause)) {
+		return refuse("text", "id, agent, kind or cause is longer than %d bytes or not printable", maxText)
 	}
 	parts := 0
 	for _, there := range []bool{e.Service != nil, e.Cluster != nil, e.Takeover != nil, e.Snapshot != nil, e.Note != nil, e.Zone != nil, e.Order != nil} {
@@ -107,16 +106,18 @@ func checkEvent(e *Event) *Refusal {
 			err = checkTakeover(e)
 		}
 	case KindSnapshot:
-		ok = e.Snapshot != nil && e.Snapshot.Keys >= 0
+		if ok = e.Snapshot != nil; ok && e.Snapshot.Keys < 0 {
+			err = refuse("snapshot", "a snapshot record of %d services", e.Snapshot.Keys)
+		}
 	case KindNote:
-		if ok = e.Note != nil; ok && (!isLabel(e.Note.Kind) || len(e.Note.Text) > 4096 || len(e.Note.Data) > MaxMetaPairs) {
-			err = refuse("note", "note %q: its kind is no label, or its text is longer than 4096 bytes", clip(e.Note.Kind))
+		if ok = e.Note != nil; ok && (!isLabel(e.Note.Kind) || len(e.Note.Text) > 4096 || checkMeta(e.Note.Data) != nil) {
+			err = refuse("note", "note %q: its kind is no label, or its text or data is too long", clip(e.Note.Kind))
 		}
 	case KindZone:
 		if ok = e.Zone != nil; ok {
 			zone, faults := CleanZone(*e.Zone)
 			if len(faults) > 0 {
-				err = refuse("zone", "zone record: %s: %s", faults[0].Field, faults[0].Detail)
+				err = refuse("zone", "zone record: %s: %s", clip(faults[0].Field), faults[0].Detail)
 			}
 			e.Zone = &zone
 		}
@@ -133,8 +134,16 @@ func checkEvent(e *Event) *Refusal {
 	return err
 }
 
+// maxText bounds the short texts of an event, in bytes.
+const maxText = 256
+
+func isText(s string) bool { return len(s) <= maxText && printable(s) }
+
 func checkTakeover(e *Event) *Refusal {
 	t := e.Takeover
+	if !isText(t.Version) {
+		return refuse("text", "the agent's version is longer than %d bytes or not printable", maxText)
+	}
 	if len(t.Fences) > MaxFences {
 		return refuse("fences", "%d fences, more than %d", len(t.Fences), MaxFences)
 	}
@@ -151,7 +160,7 @@ func checkOrder(o *Order) *Refusal {
 	if slices.ContainsFunc(labels, func(s string) bool { return !isLabel(s) }) || len(o.Target) > 512 {
 		return refuse("order", "order %q for %q: kind and target must be DNS labels", clip(o.Kind), clip(o.Target))
 	}
-	if len(o.By) > 256 || len(o.Reason) > 4096 || !printable(o.By) || !printable(o.Reason) {
+	if !isText(o.By) || len(o.Reason) > 4096 || !printable(o.Reason) {
 		return refuse("order", "an order's author or reason is too long or not printable")
 	}
 	return nil
@@ -170,6 +179,9 @@ func checkState(s *ServiceState) *Refusal {
 	}
 	if len(s.Instances) > MaxInstances {
 		return refuse("instances-too-many", "%s has %d instances, more than %d", key, len(s.Instances), MaxInstances)
+	}
+	if !isText(s.Index) || !s.Changes.printable() {
+		return refuse("text", "%s: the index or a changed instance's id is too long or not printable", key)
 	}
 	if s.Instances == nil {
 		s.Instances = []Instance{}
@@ -206,9 +218,30 @@ func checkState(s *ServiceState) *Refusal {
 	return nil
 }
 
+// printable reports whether all that the changes name may be shown to a person.
+// The receiver may be nil.
+func (c *Changes) printable() bool {
+	if c == nil {
+		return true
+	}
+	ok := func(id string) bool { return len(id) <= MaxIDLength && printable(id) }
+	for _, id := range slices.Concat(c.Added, c.Removed) {
+		if !ok(id) {
+			return false
+		}
+	}
+	for _, change := range c.Changed {
+		if !ok(change.ID) || slices.ContainsFunc(change.Fields, func(f string) bool { return !isText(f) }) {
+			return false
+		}
+	}
+	return true
+}
+
 // Truncate returns the event with its instance list cut so that its body fits
 // into limit bytes; the counts stay true. An event that fits is returned as it
-// is. Only services can be cut; the instances that serve are kept first.
+// is. Only services can be cut; the instances that serve are kept first. What
+// can't be made to fit is a [*Refusal].
 func Truncate(e *Event, limit int) (*Event, error) {
 	body, err := Encode(e)
 	if err != nil || len(body) <= limit {
@@ -237,7 +270,10 @@ func Truncate(e *Event, limit int) (*Event, error) {
 	}
 	state.Instances = sortedByID(all[:low])
 	cut.Service = &state
-	return &cut, nil
+	if body, err = Encode(&cut); err == nil && len(body) > limit {
+		return nil, refuse("too-large", "event %s has %d bytes without any instance, more than %d", clip(e.ID), len(body), limit)
+	}
+	return &cut, err
 }
 
 func rank(i Instance) int {
@@ -286,7 +322,7 @@ func DecodeLease(body []byte) (Lease, error) {
 		return Lease{}, refuse("too-large", "a lease of %d bytes", len(body))
 	}
 	var l Lease
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&l); err != nil {
+	if err := json.Unmarshal(body, &l); err != nil {
 		return Lease{}, refuse("not-json", "no lease: %s", clip(err.Error()))
 	}
 	major, _, _ := strings.Cut(Schema, ".")
@@ -296,7 +332,7 @@ func DecodeLease(body []byte) (Lease, error) {
 	if _, err := ParseWriter(string(l.Writer)); err != nil {
 		return Lease{}, err
 	}
-	if len(l.Agent) > 256 || len(l.Detail) > 4096 || len(l.Source) > maxLabel || !printable(l.Agent) || !printable(l.Detail) || !printable(l.Source) || len(l.Phase) > maxLabel || !printable(string(l.Phase)) {
+	if !isText(l.Agent) || !isText(l.Version) || !isText(l.Source) || !isText(string(l.Phase)) || len(l.Detail) > 4096 || !printable(l.Detail) {
 		return Lease{}, refuse("text", "a text of the lease is too long or not printable")
 	}
 	return l, nil

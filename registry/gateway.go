@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -49,7 +50,8 @@ func (g Gateway) Equal(o Gateway) bool {
 // CleanGateways is the door for gateways. Trusted are those that an operator wrote
 // down: they may be any unicast address. Others (found in a registry) may not be
 // loopback, link-local or a cloud's metadata address, unless allowed contains
-// them. It returns the valid gateways sorted by name, and what it refused.
+// them. It returns the valid gateways sorted by name, and what it refused. Which
+// of two with one name stands does not depend on the order in which they are given.
 func CleanGateways(gateways []Gateway, trusted bool, allowed []netip.Prefix) (clean []Gateway, refused []*Refusal) {
 	for _, g := range gateways {
 		g, notes, ok := cleanGateway(g, trusted, allowed)
@@ -58,10 +60,10 @@ func CleanGateways(gateways []Gateway, trusted bool, allowed []netip.Prefix) (cl
 			clean = append(clean, g)
 		}
 	}
-	slices.SortStableFunc(clean, func(a, b Gateway) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(clean, compareGateways)
 	clean = slices.CompactFunc(clean, func(a, b Gateway) bool {
 		if a.Name == b.Name {
-			refused = append(refused, refuse("gateway-duplicate", "two gateways are named %q: the first stands", a.Name))
+			refused = append(refused, refuse("gateway-duplicate", "two gateways are named %q: the one with the lower address stands", a.Name))
 			return true
 		}
 		return false
@@ -71,6 +73,28 @@ func CleanGateways(gateways []Gateway, trusted bool, allowed []netip.Prefix) (cl
 		clean = clean[:MaxGateways:MaxGateways]
 	}
 	return clean, refused
+}
+
+func compareGateways(a, b Gateway) int {
+	if c := strings.Compare(a.Name, b.Name); c != 0 {
+		return c
+	}
+	if c := slices.CompareFunc(a.Addresses, b.Addresses, netip.Addr.Compare); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Weight, b.Weight); c != 0 {
+		return c
+	}
+	portsA, portsB := slices.Sorted(maps.Keys(a.Ports)), slices.Sorted(maps.Keys(b.Ports))
+	if c := slices.Compare(portsA, portsB); c != 0 {
+		return c
+	}
+	for _, name := range portsA {
+		if c := cmp.Compare(a.Ports[name], b.Ports[name]); c != 0 {
+			return c
+		}
+	}
+	return 0
 }
 
 func cleanGateway(g Gateway, trusted bool, allowed []netip.Prefix) (Gateway, []*Refusal, bool) {

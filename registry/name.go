@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"unicode/utf8"
 )
 
 // ClusterID names a cluster: a failure domain with one registry and its ingress
@@ -170,10 +171,15 @@ func checkName(what, s string) error {
 	return nil
 }
 
-// clip shortens s for a message, so that a hostile value cannot fill a log.
+// clip shortens s for a message, so that a hostile value cannot fill a log. It
+// does not split a character.
 func clip(s string) string {
-	if len(s) > 64 {
-		return s[:64]
+	if len(s) <= 64 {
+		return s
 	}
-	return s
+	n := 64
+	for n > 60 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }

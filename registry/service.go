@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -132,13 +134,27 @@ func compareInstances(a, b Instance) int {
 	if c := strings.Compare(a.ID, b.ID); c != 0 {
 		return c
 	}
-	if c := strings.Compare(a.Address, b.Address); c != 0 {
+	return cmp.Or(
+		strings.Compare(a.Address, b.Address),
+		cmp.Compare(a.Port, b.Port),
+		strings.Compare(string(a.Health), string(b.Health)),
+		cmp.Compare(a.Weight, b.Weight),
+		strings.Compare(a.Version, b.Version),
+		compareMeta(a.Meta, b.Meta),
+	)
+}
+
+func compareMeta(a, b map[string]string) int {
+	keysA, keysB := slices.Sorted(maps.Keys(a)), slices.Sorted(maps.Keys(b))
+	if c := slices.Compare(keysA, keysB); c != 0 {
 		return c
 	}
-	if a.Port != b.Port {
-		return a.Port - b.Port
+	for _, k := range keysA {
+		if c := strings.Compare(a[k], b[k]); c != 0 {
+			return c
+		}
 	}
-	return strings.Compare(string(a.Health), string(b.Health))
+	return 0
 }
 
 func cleanInstance(i Instance) (Instance, []*Refusal, bool) {
@@ -207,15 +223,24 @@ func checkMeta(meta map[string]string) *Refusal {
 	return nil
 }
 
-// printable reports whether s is UTF-8 without control characters.
+// printable reports whether s is UTF-8 without control characters and without
+// those that turn the direction of the text around: what it looks like in a
+// terminal or a log is what it is.
 func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
+	ascii := true
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] == 0x7f {
 			return false
 		}
+		ascii = ascii && s[i] < utf8.RuneSelf
 	}
-	return true
+	if ascii {
+		return true
+	}
+	for _, c := range s {
+		if unicode.Is(unicode.Cc, c) || unicode.Is(unicode.Bidi_Control, c) || c == '\u2028' || c == '\u2029' {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
 }

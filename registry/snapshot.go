@@ -25,11 +25,11 @@ func NewSnapshot(index string, services ...Service) Snapshot {
 // With returns a snapshot in which these services stand as given.
 func (s Snapshot) With(index string, services ...Service) Snapshot {
 	d := draftOf(s.services)
-	for i := range services {
-		old, _ := d.get(services[i].Key)
+	for _, service := range services { // each a copy: the caller may reuse its slice
+		old, _ := d.get(service.Key)
 		s.count(old, -1)
-		s.count(&services[i], 1)
-		d.set(services[i].Key, &services[i])
+		s.count(&service, 1)
+		d.set(service.Key, &service)
 	}
 	s.services, s.index = d.freeze(), index
 	return s

@@ -177,6 +177,9 @@ func (v *View) AppendCanonical(b []byte) []byte {
 	}
 	number(v.sequence)
 	number(v.zoneAt)
+	if v.zone != nil {
+		b = v.zone.appendCanonical(b)
+	}
 	for _, c := range v.Clusters() {
 		text(string(c.ID))
 		b = append(b, c.Digest[:]...)

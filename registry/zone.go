@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +12,12 @@ import (
 const (
 	MinTTL = 1
 	MaxTTL = 3600
+)
+
+// Bounds of what every answer is held against or carries.
+const (
+	maxServiceTTLs = 1000
+	maxNameservers = 13
 )
 
 // ZoneRecord holds the settings that shape the zone. It stands on the stream, so
@@ -47,6 +54,30 @@ func (z ZoneRecord) Equal(o ZoneRecord) bool {
 		})
 }
 
+// appendCanonical appends every field, each with its length.
+func (z *ZoneRecord) appendCanonical(b []byte) []byte {
+	text := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	number := func(n int) { b = binary.AppendVarint(b, int64(n)) }
+	text(z.Name)
+	number(z.TTL)
+	number(z.NegativeTTL)
+	number(len(z.TTLByService))
+	for _, s := range z.TTLByService {
+		text(string(s.Pattern))
+		number(s.TTL)
+	}
+	number(len(z.Nameservers))
+	for _, n := range z.Nameservers {
+		text(n.Name)
+		number(len(n.Addresses))
+		for _, a := range n.Addresses {
+			text(a.String())
+		}
+	}
+	text(z.Contact)
+	return b
+}
+
 // ServiceTTL returns the TTL in seconds for the answers about a service.
 func (z ZoneRecord) ServiceTTL(k ServiceKey) int {
 	ttl, best := z.TTL, -1
@@ -81,24 +112,45 @@ func CleanZone(z ZoneRecord) (ZoneRecord, []Fault) {
 	ttl("negative_ttl", z.NegativeTTL)
 	z.TTLByService = slices.Clone(z.TTLByService)
 	slices.SortFunc(z.TTLByService, func(a, b ServiceTTL) int { return strings.Compare(string(a.Pattern), string(b.Pattern)) })
-	for _, s := range z.TTLByService {
-		field := "ttl_by_service." + string(s.Pattern)
+	if len(z.TTLByService) > maxServiceTTLs {
+		add("ttl_by_service", "%d patterns, more than %d", len(z.TTLByService), maxServiceTTLs)
+	}
+	for n, s := range z.TTLByService {
+		field := "ttl_by_service." + clip(string(s.Pattern))
+		if n > 0 && s.Pattern == z.TTLByService[n-1].Pattern {
+			add(field, "the pattern is given twice")
+		}
 		if _, err := ParsePattern(string(s.Pattern)); err != nil {
 			add(field, "%v", err)
 		}
 		ttl(field, s.TTL)
 	}
-	z.Nameservers = slices.Clone(z.Nameservers)
-	for n := range z.Nameservers {
-		server := &z.Nameservers[n]
+	z.Nameservers = cleanNameservers(z, add)
+	return z, faults
+}
+
+// cleanNameservers validates the zone's own name servers and sorts them by name.
+func cleanNameservers(z ZoneRecord, add func(field, format string, args ...any)) []Nameserver {
+	servers := slices.Clone(z.Nameservers)
+	if len(servers) > maxNameservers {
+		add("nameservers", "%d name servers, more than %d", len(servers), maxNameservers)
+	}
+	for n := range servers {
+		server := &servers[n]
 		server.Name = strings.ToLower(server.Name)
 		if err := checkDomain(server.Name); err != nil {
 			add("nameservers", "%v; for example ns1.mesh.internal.", err)
 			continue
 		}
 		server.Addresses = slices.Clone(server.Addresses)
+		for i, a := range server.Addresses {
+			server.Addresses[i] = a.Unmap()
+		}
 		slices.SortFunc(server.Addresses, netip.Addr.Compare)
 		server.Addresses = slices.Compact(server.Addresses)
+		if len(server.Addresses) > MaxGatewayAddresses {
+			add("nameservers", "%s has %d addresses, more than %d", server.Name, len(server.Addresses), MaxGatewayAddresses)
+		}
 		inside, labels := withinZone(server.Name, z.Name)
 		if inside && len(server.Addresses) == 0 {
 			add("nameservers", "%s lies in the zone and needs an address", server.Name)
@@ -112,16 +164,13 @@ func CleanZone(z ZoneRecord) (ZoneRecord, []Fault) {
 			}
 		}
 	}
-	slices.SortFunc(z.Nameservers, func(a, b Nameserver) int { return strings.Compare(a.Name, b.Name) })
-	for n := 1; n < len(z.Nameservers); n++ {
-		if z.Nameservers[n].Name == z.Nameservers[n-1].Name {
-			add("nameservers", "%s is named twice", z.Nameservers[n].Name)
+	slices.SortFunc(servers, func(a, b Nameserver) int { return strings.Compare(a.Name, b.Name) })
+	for n := 1; n < len(servers); n++ {
+		if servers[n].Name == servers[n-1].Name {
+			add("nameservers", "%s is named twice", servers[n].Name)
 		}
 	}
-	if len(z.Nameservers) > 13 {
-		add("nameservers", "%d name servers, more than 13", len(z.Nameservers))
-	}
-	return z, faults
+	return servers
 }
 
 // Fault is one thing wrong with a configuration or record.
