@@ -100,16 +100,23 @@ func harbours() Views { return fixed(lookuptest.Harbours().View()) }
 // work out.
 func start(t testing.TB, config Config, views Views) *running {
 	t.Helper()
+	seen := newRecorder()
+	r := startObserved(t, config, views, seen)
+	r.seen = seen
+	return r
+}
+
+func startObserved(t testing.TB, config Config, views Views, observer Observer) *running {
+	t.Helper()
 	if config.Listen == nil {
 		config.Listen = []string{"127.0.0.1:0"}
 	}
-	seen := newRecorder()
-	s, err := New(config, views, seen, slog.New(slog.DiscardHandler))
+	s, err := New(config, views, observer, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	r := &running{Server: s, seen: seen, stop: stop, ended: make(chan error, 1)}
+	r := &running{Server: s, stop: stop, ended: make(chan error, 1)}
 	go func() { r.ended <- s.Run(ctx) }()
 	select {
 	case <-s.Listening():

@@ -1,0 +1,22 @@
+package dnsserver
+
+import (
+	"log/slog"
+	"testing"
+)
+
+// TestAllocations holds the complete path to its budget: what it spends per
+// answer is records and the name, nothing that grows.
+func TestAllocations(t *testing.T) {
+	s, err := New(Config{Listen: []string{"127.0.0.1:0"}}, harbours(), nobody{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := s.newAnswerer(UDP)
+	for name, budget := range map[string]float64{"A": 8, "SRV": 30, "NXDOMAIN": 6} {
+		query := benchmarkQueries[name]
+		if got := testing.AllocsPerRun(200, func() { a.answer(query) }); got > budget {
+			t.Errorf("%s: %v allocations, more than %v", name, got, budget)
+		}
+	}
+}
