@@ -115,6 +115,7 @@ type answer struct {
 	record  record // with what is hidden as it was before
 	hidden  []mark // instances to confirm that are absent, and might only be hidden
 	refused []*registry.Refusal
+	barred  bool // Consul cannot be asked for that name
 }
 
 // readService asks the leader for one service. It never gives less than the
@@ -122,7 +123,7 @@ type answer struct {
 func (s *Source) readService(ctx context.Context, c *client, name string, q question) (answer, error) {
 	after, refused, err := s.readEntries(ctx, c, name)
 	if unreadable(err) {
-		return answer{record: q.before, refused: []*registry.Refusal{{
+		return answer{record: q.before, barred: true, refused: []*registry.Refusal{{
 			Reason: "unreadable", Detail: fmt.Sprintf("service %q cannot be asked for: %v", clip(name), err),
 		}}}, nil
 	}

@@ -4,33 +4,82 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
+
+	"github.com/hashicorp/consul/api"
 )
 
-// node is what hints are compared with.
+// node is one node of the catalog.
 type node struct {
-	wire     wireNode
-	index    uint64
-	services map[string]wireNodeService // by instance id
-	stop     context.CancelFunc         // ends its watch; nil: it has none
+	wire  wireNode
+	index uint64             // of its services, as last read
+	stop  context.CancelFunc // ends its watch; nil: it has none
 }
 
-func byID(services []wireNodeService) map[string]wireNodeService {
-	m := make(map[string]wireNodeService, len(services))
-	for _, s := range services {
-		if s.PeerName == "" {
-			m[s.ID] = s
+// places says where records have what: hints are compared with what is believed,
+// not with the hint before, because a read may have shown what no hint ever will.
+type places struct {
+	instances map[string]map[string][]*entry // by folded node name and instance id
+	ill       map[string]map[mark][]*entry   // by the path that lists checks of that status
+}
+
+func newPlaces() places {
+	return places{
+		instances: make(map[string]map[string][]*entry),
+		ill:       map[string]map[mark][]*entry{pathCritical: {}, pathWarning: {}},
+	}
+}
+
+// illPath returns which list holds a check of that status; "" for none.
+func illPath(status string) string {
+	switch status {
+	case api.HealthCritical:
+		return pathCritical
+	case api.HealthWarning:
+		return pathWarning
+	}
+	return ""
+}
+
+// move notes that an entry's record has been replaced.
+func (p places) move(e *entry, before, after record) {
+	for m, was := range before.marks {
+		if now, there := after.marks[m]; there && now.status == was.status {
+			continue
+		}
+		if m.instance() {
+			ids := p.instances[fold(m.node)]
+			without(ids, m.id, e)
+			if len(ids) == 0 {
+				delete(p.instances, fold(m.node))
+			}
+		} else if path := illPath(was.status); path != "" {
+			without(p.ill[path], m, e)
 		}
 	}
-	return m
+	for m, now := range after.marks {
+		if was, there := before.marks[m]; there && now.status == was.status {
+			continue
+		}
+		if m.instance() {
+			key := fold(m.node)
+			if p.instances[key] == nil {
+				p.instances[key] = make(map[string][]*entry)
+			}
+			p.instances[key][m.id] = append(p.instances[key][m.id], e)
+		} else if path := illPath(now.status); path != "" {
+			p.ill[path][m] = append(p.ill[path][m], e)
+		}
+	}
 }
 
-func byMark(checks []wireCheck) map[mark]wireCheck {
-	m := make(map[mark]wireCheck, len(checks))
-	for _, c := range checks {
-		m[mark{node: c.Node, id: c.CheckID, check: true}] = c
+func without[K comparable](m map[K][]*entry, key K, e *entry) {
+	left := slices.DeleteFunc(slices.Clone(m[key]), func(o *entry) bool { return o == e })
+	if len(left) == 0 {
+		delete(m, key)
+	} else {
+		m[key] = left
 	}
-	return m
 }
 
 // followNode watches one node's services.
@@ -68,28 +117,39 @@ func (w *session) followNode(ctx context.Context, n *node) {
 // maxNodeTries is how often a node's watch may give no data while the node is listed.
 const maxNodeTries = 5
 
-// onNode compares a node's services with those it had. A node that is not known
-// (any more) says nothing: the list of nodes decides what that means.
+// onNode compares a node's services with what is believed. A node that is not
+// known (any more) says nothing: the list of nodes decides what that means.
 func (w *session) onNode(n *node, index uint64, v wireNodeServices) {
 	n.index = index
 	if v.Node == nil {
 		return
 	}
-	before := n.services
-	n.services = byID(v.Services)
-	for id, now := range n.services {
-		m := mark{node: n.wire.Node, id: id}
-		was, there := before[id]
-		if there && fold(was.Service) != fold(now.Service) {
-			w.hint(was.Service, expectation{mark: m, index: was.ModifyIndex, past: true})
+	believed := w.where.instances[fold(n.wire.Node)]
+	listed := make(map[string]string, len(v.Services)) // instance id to folded name
+	for _, now := range v.Services {
+		if now.PeerName != "" {
+			continue
 		}
-		if !there || was.ModifyIndex != now.ModifyIndex || was.Service != now.Service {
-			w.hint(now.Service, expectation{mark: m, index: now.ModifyIndex})
+		m, name := mark{node: n.wire.Node, id: now.ID}, fold(now.Service)
+		listed[now.ID] = name
+		known := slices.ContainsFunc(believed[now.ID], func(e *entry) bool {
+			return e.name == name && e.record.marks[m].index == now.ModifyIndex
+		})
+		if !known {
+			w.hint(name, expectation{mark: m, index: now.ModifyIndex})
 		}
 	}
-	for id, was := range before {
-		if _, there := n.services[id]; !there {
-			w.hint(was.Service, expectation{mark: mark{node: n.wire.Node, id: id}, index: was.ModifyIndex, past: true})
+	w.hintGone(n, func(id, name string) bool { return listed[id] == name })
+}
+
+// hintGone hints every instance that is believed to be on a node and is not there.
+func (w *session) hintGone(n *node, there func(id, name string) bool) {
+	for id, entries := range w.where.instances[fold(n.wire.Node)] {
+		for _, e := range entries {
+			if !there(id, e.name) {
+				m := mark{node: n.wire.Node, id: id}
+				w.hint(e.name, expectation{mark: m, index: e.record.marks[m].index, past: true})
+			}
 		}
 	}
 }
@@ -107,10 +167,12 @@ func (w *session) onNodes(ctx context.Context, nodes []wireNode) {
 		case was.wire.CreateIndex != now.CreateIndex || was.wire.Node != now.Node: // gone and back since
 			w.removeNode(was)
 			w.addNode(ctx, now)
-		case was.wire.Address != now.Address || !maps.Equal(was.wire.TaggedAddresses, now.TaggedAddresses):
+		case was.wire.ModifyIndex != now.ModifyIndex:
 			was.wire = now
-			for _, service := range was.services {
-				w.hint(service.Service, expectation{mark: mark{node: now.Node}, index: now.ModifyIndex})
+			for _, entries := range w.where.instances[key] {
+				for _, e := range entries {
+					w.hint(e.name, expectation{mark: mark{node: now.Node}, index: now.ModifyIndex})
+				}
 			}
 		}
 	}
@@ -138,42 +200,40 @@ func (w *session) removeNode(n *node) {
 		n.stop()
 	}
 	delete(w.nodes, fold(n.wire.Node))
-	for id, service := range n.services {
-		w.hint(service.Service, expectation{mark: mark{node: n.wire.Node, id: id}, index: service.ModifyIndex, past: true})
-	}
+	w.hintGone(n, func(string, string) bool { return false })
 }
 
-// onState compares the critical, or the warning, checks with those before. A
+// onState compares the critical, or the warning, checks with what is believed. A
 // check that is not there any more is no recovery, only a hint.
 func (w *session) onState(path string, checks []wireCheck) {
-	before, now := w.states[path], byMark(checks)
-	w.states[path] = now
-	for m, c := range now {
-		was, there := before[m]
-		if there && was.ServiceName == c.ServiceName {
+	believed := w.where.ill[path]
+	listed := make(map[mark]bool, len(checks))
+	for _, c := range checks {
+		m := mark{node: c.Node, id: c.CheckID, check: true}
+		listed[m] = true
+		x := expectation{mark: m, index: c.ModifyIndex}
+		known := func(name string) bool {
+			return slices.ContainsFunc(believed[m], func(e *entry) bool { return e.name == name })
+		}
+		if c.ServiceName != "" {
+			if name := fold(c.ServiceName); !known(name) {
+				w.hint(name, x)
+			}
 			continue
 		}
-		if there {
-			w.hintCheck(was, expectation{mark: m, index: was.ModifyIndex, past: true})
-		}
-		w.hintCheck(c, expectation{mark: m, index: c.ModifyIndex})
-	}
-	for m, was := range before {
-		if _, there := now[m]; !there {
-			w.hintCheck(was, expectation{mark: m, index: was.ModifyIndex, past: true})
+		for _, entries := range w.where.instances[fold(c.Node)] { // a node's check concerns all that is there
+			for _, e := range entries {
+				if !known(e.name) {
+					w.hint(e.name, x)
+				}
+			}
 		}
 	}
-}
-
-// hintCheck hints the check's service; a node's check concerns all services there.
-func (w *session) hintCheck(c wireCheck, x expectation) {
-	if c.ServiceName != "" {
-		w.hint(c.ServiceName, x)
-		return
-	}
-	if n := w.nodes[fold(c.Node)]; n != nil {
-		for _, service := range n.services {
-			w.hint(service.Service, x)
+	for m, entries := range believed {
+		if !listed[m] {
+			for _, e := range entries {
+				w.hint(e.name, expectation{mark: m, index: e.record.marks[m].index, past: true})
+			}
 		}
 	}
 }

@@ -18,12 +18,21 @@ type mark struct {
 	check    bool
 }
 
+// instance reports whether the mark is one of an instance.
+func (m mark) instance() bool { return !m.check && m.id != "" }
+
+// fact is what is known of a mark.
+type fact struct {
+	index  uint64 // ModifyIndex
+	status string // of a check
+}
+
 // record is what is believed of one service. It is immutable.
 type record struct {
 	service registry.Service // no instances: nothing to say of it
-	// marks holds the ModifyIndex of everything that the service's last read
-	// showed, skipped and refused instances included.
-	marks    map[mark]uint64
+	// marks holds everything that the service's last read showed, skipped and
+	// refused instances included.
+	marks    map[mark]fact
 	index    uint64 // of that read
 	filtered bool   // ACLs hid a part of it
 }
@@ -69,7 +78,7 @@ func (d door) admitsInstance(s *wireService) bool {
 
 // mapService turns one service's entries into a record, and tells what it refused.
 func (d door) mapService(name string, entries []wireEntry) (record, []*registry.Refusal) {
-	r := record{marks: make(map[mark]uint64, 4*len(entries))}
+	r := record{marks: make(map[mark]fact, 4*len(entries))}
 	instances := make([]registry.Instance, 0, len(entries))
 	var refused []*registry.Refusal
 	for n := range entries {
@@ -77,10 +86,10 @@ func (d door) mapService(name string, entries []wireEntry) (record, []*registry.
 		if e.Node == nil || e.Service == nil {
 			continue
 		}
-		r.marks[mark{node: e.Node.Node}] = e.Node.ModifyIndex
-		r.marks[mark{node: e.Node.Node, id: e.Service.ID}] = e.Service.ModifyIndex
+		r.marks[mark{node: e.Node.Node}] = fact{index: e.Node.ModifyIndex}
+		r.marks[mark{node: e.Node.Node, id: e.Service.ID}] = fact{index: e.Service.ModifyIndex}
 		for _, check := range e.Checks {
-			r.marks[mark{node: e.Node.Node, id: check.CheckID, check: true}] = check.ModifyIndex
+			r.marks[mark{node: e.Node.Node, id: check.CheckID, check: true}] = fact{index: check.ModifyIndex, status: check.Status}
 		}
 		if !d.admitsInstance(e.Service) {
 			continue
@@ -194,7 +203,7 @@ func mapVersion(s *wireService) (version string, fromMeta bool) {
 func missing(before, after record) []mark {
 	var gone []mark
 	for m := range before.marks {
-		if m.check || m.id == "" {
+		if !m.instance() {
 			continue
 		}
 		if _, there := after.marks[m]; !there {
@@ -211,7 +220,7 @@ func keep(before, after record, doubted []mark) record {
 	}
 	kept := record{marks: maps.Clone(after.marks), index: after.index, filtered: after.filtered}
 	if kept.marks == nil {
-		kept.marks = make(map[mark]uint64)
+		kept.marks = make(map[mark]fact)
 	}
 	ids := make(map[string]bool, len(doubted))
 	for _, m := range doubted {
@@ -243,7 +252,7 @@ type expectation struct {
 func (x expectation) met(r record) bool {
 	at, there := r.marks[x.mark]
 	if x.past {
-		return !there || at > x.index
+		return !there || at.index > x.index
 	}
-	return r.index >= x.index || there && at >= x.index
+	return r.index >= x.index || there && at.index >= x.index
 }

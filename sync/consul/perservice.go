@@ -26,14 +26,14 @@ func (w *session) followService(ctx context.Context, e *entry) {
 func (w *session) onService(e *entry, entries []wireEntry) {
 	seen, _ := w.source.door.mapService(e.name, entries)
 	var expect []expectation
-	for m, index := range seen.marks {
-		if known, there := e.record.marks[m]; !there || index > known {
-			expect = append(expect, expectation{mark: m, index: index})
+	for m, now := range seen.marks {
+		if known, there := e.record.marks[m]; !there || now.index > known.index {
+			expect = append(expect, expectation{mark: m, index: now.index})
 		}
 	}
-	for m, index := range e.record.marks {
+	for m, known := range e.record.marks {
 		if _, there := seen.marks[m]; !there {
-			expect = append(expect, expectation{mark: m, index: index, past: true})
+			expect = append(expect, expectation{mark: m, index: known.index, past: true})
 		}
 	}
 	if len(expect) > 0 {

@@ -25,10 +25,11 @@ type session struct {
 	wg     sync.WaitGroup
 
 	entries map[string]*entry // by folded name
-	nodes   map[string]*node  // by folded name; what hints are compared with
-	states  map[string]map[mark]wireCheck
-	ready   []*entry // due to be read
-	delayed delays   // will be due
+	nodes   map[string]*node  // by folded name
+	where   places            // what hints are compared with
+	barred  map[string]bool   // names that Consul cannot be asked for
+	ready   []*entry          // due to be read
+	delayed delays            // will be due
 	reading int
 
 	snapshot registry.Snapshot
@@ -46,6 +47,7 @@ type entry struct {
 	name    string
 	record  record
 	expect  []expectation      // of the hints since the last read was sent
+	sent    []expectation      // of the hints that the read in flight is for
 	doubts  map[mark]time.Time // instances that were absent, and since when
 	queued  bool
 	reading bool
@@ -78,7 +80,7 @@ func (s *Source) watchOnce(parent context.Context, emit func(registry.Snapshot))
 	w := &session{
 		source: s, client: c, emit: emit, fail: fail, ended: ctx.Done(), events: make(chan func(), 64),
 		entries: make(map[string]*entry), nodes: make(map[string]*node),
-		states: make(map[string]map[mark]wireCheck), changed: make(map[string]bool), sweep: make(chan struct{}, 1),
+		where: newPlaces(), barred: make(map[string]bool), changed: make(map[string]bool), sweep: make(chan struct{}, 1),
 	}
 	defer w.wg.Wait()
 	defer fail(nil)
@@ -189,7 +191,7 @@ func (w *session) flush(now time.Time) (next time.Time) {
 
 // entry returns the entry of a name that is read; nil for others.
 func (w *session) entry(name string) *entry {
-	if e := w.entries[name]; e != nil {
+	if e := w.entries[name]; e != nil || w.barred[name] {
 		return e
 	}
 	ok, refusal := w.source.door.admits(name)
@@ -204,17 +206,30 @@ func (w *session) entry(name string) *entry {
 	return e
 }
 
-// hint says that a service may have changed, and what a read must show then.
+// hint says that a service may have changed, and what a read must show then. A
+// hint that is on its way to be answered already is no news.
 func (w *session) hint(name string, expect ...expectation) {
 	e := w.entry(fold(name))
 	if e == nil {
 		return
 	}
-	if room := maxExpectations - len(e.expect); room > 0 {
-		e.expect = append(e.expect, expect[:min(room, len(expect))]...)
+	news := len(expect) == 0
+	for _, x := range expect {
+		if slices.Contains(e.sent, x) || slices.Contains(e.expect, x) {
+			continue
+		}
+		if _, doubted := e.doubts[x.mark]; doubted && x.past {
+			continue
+		}
+		news = true
+		if len(e.expect) < maxExpectations {
+			e.expect = append(e.expect, x)
+		}
 	}
-	e.tries = 0
-	w.queue(e)
+	if news {
+		e.tries = 0
+		w.queue(e)
+	}
 }
 
 // queue makes an entry due now.
@@ -257,8 +272,7 @@ func (w *session) dispatch(ctx context.Context) {
 		w.ready = w.ready[1:]
 		e.queued, e.reading = false, true
 		w.reading++
-		expect := e.expect
-		e.expect = nil
+		e.sent, e.expect = e.expect, nil
 		settled := time.Now().Add(-w.source.timing.settle)
 		var confirmed []mark
 		for m, since := range e.doubts {
@@ -280,7 +294,7 @@ func (w *session) dispatch(ctx context.Context) {
 				w.fail(err)
 				return
 			}
-			w.send(ctx, func() { w.finish(ctx, e, q, expect, got) })
+			w.send(ctx, func() { w.finish(ctx, e, q, got) })
 		})
 	}
 	if len(w.ready) == 0 {
@@ -289,9 +303,13 @@ func (w *session) dispatch(ctx context.Context) {
 }
 
 // finish takes a read's answer in.
-func (w *session) finish(ctx context.Context, e *entry, q question, expect []expectation, got answer) {
-	e.reading = false
+func (w *session) finish(ctx context.Context, e *entry, q question, got answer) {
+	expect := e.sent
+	e.sent, e.reading = nil, false
 	w.reading--
+	if got.barred {
+		w.bar(e.name)
+	}
 	w.index = max(w.index, got.record.index)
 	w.source.refuse(got.refused)
 	now := time.Now()
@@ -338,6 +356,9 @@ func (w *session) believe(ctx context.Context, e *entry, r record) {
 	before := e.record
 	e.record = r
 	w.source.remember(e.name, r)
+	if w.mode != ModePerService {
+		w.where.move(e, before, r)
+	}
 	if !before.service.Equal(r.service) && len(before.service.Instances)+len(r.service.Instances) > 0 {
 		w.changed[e.name] = true
 	}
@@ -352,6 +373,16 @@ func (w *session) forget(e *entry) {
 		e.follow()
 	}
 	delete(w.entries, e.name)
+}
+
+// maxBarred bounds what is remembered of names that cannot be asked for.
+const maxBarred = 10000
+
+func (w *session) bar(name string) {
+	if len(w.barred) >= maxBarred {
+		clear(w.barred)
+	}
+	w.barred[name] = true
 }
 
 // compare reads again every service for which someone else's full read found

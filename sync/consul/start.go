@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -38,7 +39,9 @@ func (w *session) start(ctx context.Context) error {
 	}
 	w.index = index
 	for name, r := range records {
-		w.entries[name] = &entry{name: name, record: r, place: -1}
+		e := &entry{name: name, record: r, place: -1}
+		w.entries[name] = e
+		w.where.move(e, record{}, r)
 		s.remember(name, r)
 	}
 	s.forgetAllBut(records)
@@ -90,21 +93,19 @@ func (w *session) readHints(ctx context.Context) (from indexes, err error) {
 		return from, nil
 	}
 	for path, index := range map[string]*uint64{pathCritical: &from.critical, pathWarning: &from.warning} {
-		checks, r, err := ask[[]wireCheck](ctx, w.client, path, nil, limit)
+		_, r, err := ask[ignored](ctx, w.client, path, nil, limit)
 		if err != nil {
 			return from, err
 		}
 		*index = r.index
-		w.states[path] = byMark(checks)
 	}
-	if err := w.readNodes(ctx, nodes); err != nil {
+	most, err := w.readNodes(ctx, nodes)
+	if err != nil {
 		return from, err
 	}
-	if w.source.config.Mode == ModeAuto && w.client.multiplexed() &&
-		slices.ContainsFunc(slices.Collect(maps.Values(w.nodes)), func(n *node) bool { return len(n.services) > crowded }) {
+	if w.source.config.Mode == ModeAuto && w.client.multiplexed() && most > crowded {
 		w.mode = ModePerService
 		clear(w.nodes)
-		clear(w.states)
 	}
 	return from, nil
 }
@@ -125,31 +126,32 @@ func (w *session) chooseMode(nodes, services int) Mode {
 // hintsFitPlain reports whether plain HTTP has a connection for each watch.
 func hintsFitPlain(nodes int) bool { return nodes+4+poolPlain <= plainConnections }
 
-// readNodes reads each node's services.
-func (w *session) readNodes(ctx context.Context, nodes []wireNode) error {
-	lists := make([]wireNodeServices, len(nodes))
+// readNodes reads each node's index, and returns the most instances that one has.
+func (w *session) readNodes(ctx context.Context, nodes []wireNode) (most int, err error) {
+	counts := make([]int, len(nodes))
 	replies := make([]reply, len(nodes))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(poolPlain)
 	for n := range nodes {
-		group.Go(func() (err error) {
+		group.Go(func() error {
 			if groupCtx.Err() != nil {
 				return context.Cause(groupCtx)
 			}
-			lists[n], replies[n], err = ask[wireNodeServices](groupCtx, w.client, pathNode(nodes[n].Node), nil, w.source.timing.request)
-			if unreadable(err) {
-				return nil // the watch of names and the comparison look after it
+			list, r, err := ask[wireNodeServices](groupCtx, w.client, pathNode(nodes[n].Node), nil, w.source.timing.request)
+			if unreadable(err) || errors.Is(err, errNoData) {
+				return nil // its watch starts from nothing
 			}
+			counts[n], replies[n] = len(list.Services), r
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return err
+		return 0, err
 	}
 	for n := range nodes {
-		w.nodes[fold(nodes[n].Node)] = &node{wire: nodes[n], index: replies[n].index, services: byID(lists[n].Services)}
+		w.nodes[fold(nodes[n].Node)] = &node{wire: nodes[n], index: replies[n].index}
 	}
-	return nil
+	return slices.Max(append(counts, 0)), nil
 }
 
 // startWatches starts the goroutines that give hints, and the pulse.

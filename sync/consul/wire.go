@@ -55,14 +55,13 @@ type wireEntry struct {
 	Checks  []wireCheck
 }
 
-// wireNodeServices is the reply of /v1/catalog/node-services; Node is nil where
-// the node is not known.
+// wireNodeServices is the reply of /v1/catalog/node-services, as far as hints
+// need it. Node is nil where the node is not known.
 type wireNodeServices struct {
 	Node     *struct{ Node string }
 	Services []wireNodeService
 }
 
-// wireNodeService is the part of a node's service that hints need.
 type wireNodeService struct {
 	ID          string
 	Service     string
