@@ -2,11 +2,14 @@ package dev.seamark.e2e;
 
 import com.alibaba.nacos.core.code.ControllerMethodsCache;
 import com.alibaba.nacos.sys.filter.NacosTypeExcludeFilter;
+import java.nio.file.Path;
+import java.sql.DriverManager;
+import java.sql.SQLException;
 import javax.annotation.PostConstruct;
 import org.springframework.boot.SpringApplication;
+import org.springframework.boot.SpringBootConfiguration;
 import org.springframework.boot.autoconfigure.AutoConfigurationExcludeFilter;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
-import org.springframework.boot.SpringBootConfiguration;
 import org.springframework.boot.context.TypeExcludeFilter;
 import org.springframework.boot.web.servlet.ServletComponentScan;
 import org.springframework.context.annotation.ComponentScan;
@@ -44,7 +47,17 @@ public class NacosServer {
     controllers.initClassMethod("com.alibaba.nacos.naming.controllers");
   }
 
-  public static void main(String[] arguments) {
+  /**
+   * Opens Nacos's embedded database as Nacos will, creating it if need be. Nacos gives that ten seconds and then gives up,
+   * which is too short on a busy machine; here it takes what it takes, and Nacos finds the database open.
+   */
+  private static void openDatabase() throws SQLException {
+    Path database = Path.of(System.getProperty("nacos.home"), "data", "derby-data");
+    DriverManager.getConnection("jdbc:derby:" + database + ";create=true", "nacos", "nacos").close();
+  }
+
+  public static void main(String[] arguments) throws SQLException {
+    openDatabase();
     SpringApplication.run(NacosServer.class, arguments);
   }
 }
