@@ -133,16 +133,19 @@ func (d *daemon) runAgent(ctx context.Context, source edge.Source) error {
 		return proc.Hint(fmt.Errorf("nats: %w", err), "look at the nats section of the configuration")
 	}
 	defer conn.Close()
+	first := d.wanted.Load()
 	agent, err := edge.New(edge.Config{
 		Cluster: d.config.Cluster, Agent: agentName(), Version: proc.Version(), Source: d.config.Source.Kind(),
 		Logger: d.process.Logger.With("cluster", string(d.config.Cluster)), Refused: d.refused.Refused,
-	}, *d.wanted.Load(), source, conn.Writer(registry.Writer(d.config.Cluster)))
+	}, *first, source, conn.Writer(registry.Writer(d.config.Cluster)))
 	if err != nil {
 		return err
 	}
 	d.metrics.MustRegister(newCollector(agent, d.mode))
 	d.agent.Store(agent)
-	agent.Reload(*d.wanted.Load()) // what came between the two lines above
+	if latest := d.wanted.Load(); latest != first { // it came while there was no agent to tell
+		agent.Reload(*latest)
+	}
 	return agent.Run(ctx)
 }
 
