@@ -72,7 +72,7 @@ func nacosCommandLine(built, dir string, port int, config NacosConfig) []string 
 		"-Dnacos.home=" + dir,
 		"-Dnacos.standalone=true",
 		"-Dnacos.functionMode=naming",
-		"-Dnacos.server.ip=127.0.0.1", // raft knows itself by this address, which must not change between two starts
+		"-Dnacos.server.ip=127.0.0.1",    // raft knows itself by this address, which must not change between two starts
 		"-Dderby.system.durability=test", // no fsync for a database that holds nothing a test asks for
 		"-Dnacos.naming.push.pushTaskDelay=" + strconv.FormatInt(delay.Milliseconds(), 10),
 	}
