@@ -75,8 +75,8 @@ func (p *Process) Start(ctx context.Context) error {
 // is an error, and so is one that had ended by itself. Stopping a stopped server does nothing.
 func (p *Process) Stop() error { return p.end(syscall.SIGTERM) }
 
-// Kill ends the server at once (SIGKILL), as a crash or a power cut of its machine would, and waits until it is gone.
-// A server that had ended by itself is an error. Killing a stopped server does nothing.
+// Kill ends the server at once (SIGKILL), as a crash would, and waits until it is gone. What it had written survives,
+// synced or not: this is no power cut. A server that had ended by itself is an error. Killing a stopped one does nothing.
 func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
 
 // Pause freezes the server (SIGSTOP): its connections stay open and nothing is answered, as on a hung machine. On
