@@ -16,7 +16,7 @@ import (
 // Bounds of a catalog.
 const (
 	MaxFile   = 16 << 20  // bytes
-	maxNodes  = 3_000_000 // YAML values, those that aliases repeat counted each time
+	maxNodes  = 2_000_000 // YAML values, those that aliases repeat counted each time
 	maxFaults = 20        // that are told of one file
 )
 

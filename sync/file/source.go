@@ -59,12 +59,12 @@ func (s *Source) LastError() error {
 }
 
 // Read reads the whole file. It returns an [*InvalidError] when the content can't
-// be used. What it refuses of single entries is told by Watch, not here.
+// be used, also a fifth of a second later. What it refuses of single entries is told by Watch, not here.
 func (s *Source) Read(ctx context.Context) (registry.Snapshot, error) {
 	if ctx.Err() != nil {
 		return registry.Snapshot{}, context.Cause(ctx)
 	}
-	v, err := s.read()
+	v, err := s.readTwice(ctx)
 	if err != nil {
 		return registry.Snapshot{}, err
 	}
@@ -73,8 +73,8 @@ func (s *Source) Read(ctx context.Context) (registry.Snapshot, error) {
 
 // Watch emits the catalog, and again whenever the file has changed and can be
 // used; a file that can't is told once and changes nothing. It returns the
-// context's cause when ctx ends; an error when the first read fails, or when the
-// file stays missing or unreadable.
+// context's cause when ctx ends; an error when there is nothing to use at the
+// start, or when the file stays missing or unreadable.
 func (s *Source) Watch(ctx context.Context, emit func(registry.Snapshot)) error {
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -91,6 +91,10 @@ type version struct {
 
 func (s *Source) read() (version, error) {
 	body, err := readBounded(s.path)
+	var large *InvalidError
+	if errors.As(err, &large) {
+		return version{}, large
+	}
 	if err != nil {
 		return version{}, fmt.Errorf("file: read the catalog: %w", err)
 	}
@@ -100,6 +104,19 @@ func (s *Source) read() (version, error) {
 	}
 	sum := sha256.Sum256(body)
 	return version{registry.NewSnapshot(hex.EncodeToString(sum[:8]), c.services...), c.refused}, nil
+}
+
+// readTwice reads the file once more, a little later, when it can't be used: it
+// may be about to be replaced.
+func (s *Source) readTwice(ctx context.Context) (version, error) {
+	v, err := s.read()
+	if err == nil {
+		return v, nil
+	}
+	if !pause(ctx, reread) {
+		return version{}, context.Cause(ctx)
+	}
+	return s.read()
 }
 
 // readBounded reads a regular file; opening a pipe would block for ever.
@@ -137,10 +154,11 @@ type watch struct {
 
 // look reads the file and decides what follows from it.
 func (w *watch) look(ctx context.Context) {
-	if ctx.Err() != nil {
-		return
+	read := func(context.Context) (version, error) { return w.source.read() }
+	if w.good == nil {
+		read = w.source.readTwice
 	}
-	v, err := w.source.read()
+	v, err := read(ctx)
 	for range 5 { // a writer that never pauses must not put off the news for ever
 		if err != nil || w.good == nil || !lacks(v.snapshot, w.good.snapshot) {
 			break
@@ -155,6 +173,7 @@ func (w *watch) look(ctx context.Context) {
 	}
 	var invalid *InvalidError
 	switch {
+	case ctx.Err() != nil:
 	case err == nil:
 		w.take(v)
 	case w.good == nil:
