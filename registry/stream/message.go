@@ -89,13 +89,22 @@ func aboutWhat(f registry.Fact) string {
 // fit encodes and, when it is large, compresses a body; it cuts the event until
 // the result has at most limit bytes and inflates to at most [registry.MaxBody].
 func fit(e *registry.Event, limit int) (body []byte, zipped bool, stored *registry.Event, err error) {
+	stored = e
+	plain, err := registry.Encode(e)
+	if err != nil {
+		return nil, false, nil, err
+	}
 	for aim := registry.MaxBody; ; {
-		if stored, err = registry.Truncate(e, aim); err != nil {
-			return nil, false, nil, err
-		}
-		plain, err := registry.Encode(stored)
-		if err != nil {
-			return nil, false, nil, err
+		if len(plain) > aim {
+			if stored, err = registry.Truncate(e, aim); err != nil {
+				return nil, false, nil, err
+			}
+			if plain, err = registry.Encode(stored); err != nil {
+				return nil, false, nil, err
+			}
+			if len(plain) > aim {
+				return nil, false, nil, fmt.Errorf("event %s has %d bytes without its instances, more than %d", clip(e.ID), len(plain), aim)
+			}
 		}
 		body, zipped = plain, len(plain) > compressAbove
 		if zipped {
@@ -104,11 +113,7 @@ func fit(e *registry.Event, limit int) (body []byte, zipped bool, stored *regist
 		if len(body) <= limit {
 			return body, zipped, stored, nil
 		}
-		next := int(int64(len(plain)) * int64(limit) / int64(len(body)) * 19 / 20)
-		if next >= aim || len(plain) > aim { // nothing is left to cut
-			return nil, false, nil, fmt.Errorf("event %s has %d bytes, more than the %d that the server takes", clip(e.ID), len(body), limit)
-		}
-		aim = next
+		aim = int(int64(len(plain)) * int64(limit) / int64(len(body)) * 19 / 20)
 	}
 }
 

@@ -47,6 +47,9 @@ func Restart(tb testing.TB, s *server.Server) *server.Server {
 // Stopped is how to start a server again; see [Stop].
 type Stopped struct{ options *server.Options }
 
+// Dir is where the stopped server keeps its streams.
+func (s Stopped) Dir() string { return s.options.StoreDir }
+
 // Stop stops a server in good order and keeps its port and folder.
 func Stop(tb testing.TB, s *server.Server) Stopped {
 	tb.Helper()
