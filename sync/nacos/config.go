@@ -1,9 +1,13 @@
 package nacos
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 
@@ -55,13 +59,42 @@ type Group struct {
 	Suffix string
 }
 
-// TLS names the files (PEM) for connections to Nacos. They are read and checked
-// when a connection is first made; the SDK then works with private copies,
-// because it ends the process when it meets a file that it can't use.
+// TLS names files (PEM). They are read at every connection, so that renewed ones
+// are picked up.
 type TLS struct {
-	CA   string // whom to trust; required, for without it the SDK would trust anyone
+	CA   string // whom to trust; "" means the system's authorities
 	Cert string // our certificate and its key, both or neither
 	Key  string
+}
+
+// load reads and checks the files. A nil TLS gives nil.
+func (t *TLS) load() (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.CA != "" {
+		text, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, err
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s has no certificate in PEM", t.CA)
+		}
+	}
+	if (t.Cert == "") != (t.Key == "") {
+		return nil, errors.New("certificate and key must be given together, or neither")
+	}
+	if t.Cert == "" {
+		return c, nil
+	}
+	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s: %w", t.Cert, t.Key, err)
+	}
+	c.Certificates = []tls.Certificate{pair}
+	return c, nil
 }
 
 // unit is one group of one namespace: what one list request covers. Units are
@@ -163,7 +196,7 @@ func (c Config) units() ([]*unit, []registry.Fault) {
 	return units, faults
 }
 
-// checkGroup refuses what Nacos refuses, and the separator that the SDK cuts at.
+// checkGroup refuses what Nacos refuses.
 func checkGroup(name string) error {
 	switch {
 	case name == "":
@@ -180,7 +213,7 @@ func checkGroup(name string) error {
 }
 
 // parseServer splits "host:port"; the host of an IPv6 address keeps its
-// brackets, as the SDK needs it.
+// brackets.
 func parseServer(s string) (host string, port uint64, err error) {
 	host, text, err := net.SplitHostPort(s)
 	if err != nil {

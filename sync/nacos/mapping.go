@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
-
-	"github.com/nacos-group/nacos-sdk-go/v2/model"
 
 	"github.com/seamark-mesh/seamark/registry"
 )
@@ -26,7 +25,7 @@ type host struct {
 }
 
 // weight reads also "NaN", which Nacos accepts at registration and then sends as
-// a string. The SDK can't decode such a service at all.
+// a string.
 type weight float64
 
 // UnmarshalJSON takes a JSON number, or a string that says one.
@@ -45,6 +44,8 @@ func (w *weight) UnmarshalJSON(text []byte) error {
 // reading is what Nacos says of one service at one moment.
 type reading struct {
 	hosts []host
+	// malformed are instances that can't be decoded; the others stand.
+	malformed []*registry.Refusal
 	// protected: too few instances are healthy, and Nacos now calls the others
 	// healthy too. What it says of health means nothing.
 	protected bool
@@ -54,69 +55,69 @@ type reading struct {
 	time uint64
 }
 
-// pushed converts what the SDK has decoded. It copies: the SDK sorts its slice in
-// place later. The metadata is shared; nobody writes to it.
-func pushed(s model.Service) reading {
-	r := reading{hosts: make([]host, len(s.Hosts)), protected: s.ReachProtectionThreshold, time: s.LastRefTime}
-	for n := range s.Hosts {
-		h := &s.Hosts[n]
-		r.hosts[n] = host{
-			ID: h.InstanceId, IP: h.Ip, Port: int64(min(h.Port, math.MaxInt32)), Weight: weight(h.Weight),
-			Healthy: h.Healthy, Enabled: h.Enable, Cluster: h.ClusterName, Service: h.ServiceName, Metadata: h.Metadata,
-		}
+// UnmarshalJSON decodes Nacos's ServiceInfo, each instance by itself. An object
+// without a list of instances is none.
+func (r *reading) UnmarshalJSON(text []byte) error {
+	var service struct {
+		Hosts     *[]json.RawMessage `json:"hosts"`
+		Protected *bool              `json:"reachProtectionThreshold"`
+		Time      uint64             `json:"lastRefTime"`
 	}
-	return r
+	if err := json.Unmarshal(text, &service); err != nil {
+		return err
+	}
+	if service.Hosts == nil {
+		return fmt.Errorf("no list of instances in %q", clip(string(text)))
+	}
+	*r = reading{time: service.Time, vague: service.Protected == nil}
+	if service.Protected != nil {
+		r.protected = *service.Protected
+	}
+	r.decode(*service.Hosts)
+	return nil
+}
+
+func (r *reading) decode(hosts []json.RawMessage) {
+	r.hosts = make([]host, 0, len(hosts))
+	for _, text := range hosts {
+		var h host
+		if err := json.Unmarshal(text, &h); err != nil {
+			r.malformed = append(r.malformed, &registry.Refusal{Reason: "instance-malformed", Detail: clip(fmt.Sprintf("instance %q can't be decoded: %v", clip(h.id()), err))})
+			continue
+		}
+		r.hosts = append(r.hosts, h)
+	}
 }
 
 // answered decodes an answer of the open API: the service itself (v1), the
 // service in an envelope (v2), or only its instances in an envelope (v3).
-func answered(body []byte) (reading, error) {
-	type service struct {
-		Hosts     *[]host `json:"hosts"`
-		Protected *bool   `json:"reachProtectionThreshold"`
-		Time      uint64  `json:"lastRefTime"`
-	}
-	var answer struct {
-		service
+func answered(body []byte) (r reading, err error) {
+	var envelope struct {
 		Code    int             `json:"code"`
 		Message string          `json:"message"`
 		Data    json.RawMessage `json:"data"`
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return reading{}, fmt.Errorf("no instance list: %w", err)
+	if err := json.Unmarshal(body, &envelope); err != nil {
+		return reading{}, fmt.Errorf("no list of instances: %w", err)
 	}
-	if answer.Code != 0 && answer.Code != 200 {
-		return reading{}, fmt.Errorf("code %d: %s", answer.Code, clip(answer.Message))
-	}
-	s := answer.service
-	if s.Hosts == nil && len(answer.Data) > 0 {
-		var target any = &s
-		if answer.Data[0] == '[' {
-			target = &s.Hosts
+	switch {
+	case envelope.Code != 0 && envelope.Code != 200:
+		return reading{}, fmt.Errorf("Nacos answers %d: %s", envelope.Code, clip(envelope.Message))
+	case len(envelope.Data) == 0:
+		err = json.Unmarshal(body, &r)
+	case envelope.Data[0] == '[':
+		var hosts []json.RawMessage
+		if err = json.Unmarshal(envelope.Data, &hosts); err == nil {
+			r.vague = true
+			r.decode(hosts)
 		}
-		if err := json.Unmarshal(answer.Data, target); err != nil {
-			return reading{}, fmt.Errorf("no instance list: %w", err)
-		}
+	default:
+		err = json.Unmarshal(envelope.Data, &r)
 	}
-	if s.Hosts == nil {
-		return reading{}, fmt.Errorf("no instance list in %q", clip(string(body)))
-	}
-	r := reading{hosts: *s.Hosts, time: s.Time, vague: s.Protected == nil}
-	if s.Protected != nil {
-		r.protected = *s.Protected
+	if err != nil {
+		return reading{}, fmt.Errorf("no list of instances: %w", err)
 	}
 	return r, nil
-}
-
-// decodable reports whether the SDK can decode the service. One that it can't
-// decode must not be subscribed to: the failure would take the whole client down.
-func (r reading) decodable() bool {
-	for n := range r.hosts {
-		if w := float64(r.hosts[n].Weight); math.IsNaN(w) || math.IsInf(w, 0) || r.hosts[n].Port < 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // versionKey is the metadata that says an instance's version.
@@ -132,7 +133,7 @@ const versionKey = "version"
 //	weight 0 to 10000          see weightOf
 //	metadata "version"         version; stays metadata where it can't be one
 func (r reading) instances() (mapped []registry.Instance, refused []*registry.Refusal) {
-	mapped = make([]registry.Instance, 0, len(r.hosts))
+	mapped, refused = make([]registry.Instance, 0, len(r.hosts)), slices.Clip(r.malformed)
 	for n := range r.hosts {
 		h := &r.hosts[n]
 		if !h.Enabled {
@@ -143,7 +144,7 @@ func (r reading) instances() (mapped []registry.Instance, refused []*registry.Re
 			refused = append(refused, &registry.Refusal{Reason: "instance-weight", Detail: fmt.Sprintf("instance %q: its weight %v is no number", clip(h.id()), float64(h.Weight))})
 			continue
 		}
-		i := registry.Instance{ID: h.id(), Address: h.IP, Port: int(h.Port), Weight: w, Health: r.health(h), Meta: h.Metadata}
+		i := registry.Instance{ID: h.id(), Address: h.IP, Port: int(max(min(h.Port, 1<<20), -1)), Weight: w, Health: r.health(h), Meta: h.Metadata}
 		if v, there := h.Metadata[versionKey]; there && validVersion(v) {
 			i.Version, i.Meta = v, maps.Clone(h.Metadata)
 			delete(i.Meta, versionKey)
@@ -191,7 +192,7 @@ func weightOf(w float64) (weight int, ok bool) {
 // validVersion reports whether the door would let v through as a version; it
 // would refuse the whole instance otherwise.
 func validVersion(v string) bool {
-	_, refused, _ := registry.CleanService("", "version", []registry.Instance{{ID: "-", Address: "-", Health: registry.Passing, Version: v}})
+	_, refused, _ := registry.CleanService("", versionKey, []registry.Instance{{ID: "-", Address: "-", Health: registry.Passing, Version: v}})
 	return v != "" && len(refused) == 0
 }
 

@@ -194,6 +194,11 @@ func (a *openAPI) do(ctx context.Context, request *http.Request) ([]byte, error)
 	return nil, fmt.Errorf("%s: %w", at, &statusError{Status: response.StatusCode, Text: clip(strings.TrimSpace(string(body)))})
 }
 
+// bearer returns a token for requests by gRPC; "" where nothing is configured.
+func (a *openAPI) bearer(ctx context.Context) (string, error) {
+	return a.authorize(ctx, a.bases[a.preferred.Load()])
+}
+
 // authorize returns a token that is valid for a while, logging in where needed;
 // "" where nothing is configured.
 func (a *openAPI) authorize(ctx context.Context, base string) (string, error) {

@@ -2,12 +2,11 @@ package nacos
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
 	"sync"
-
-	"github.com/nacos-group/nacos-sdk-go/v2/vo"
 
 	"github.com/seamark-mesh/seamark/registry"
 )
@@ -19,15 +18,18 @@ const (
 
 // Read reads the whole registry once more, without the Watch: the lists, every
 // service's instances, and the lists again until nothing was added or taken away
-// meanwhile. An error means that the snapshot says nothing. It asks the open API;
-// where Nacos 3 does not tell something there, a client of the SDK that lives as
-// long as the Read. It refuses what Watch refuses, silently.
+// meanwhile. An error means that the snapshot says nothing. It asks the open API,
+// and a gRPC connection of its own for what Nacos 3 does not tell there. It
+// refuses what Watch refuses, silently.
 func (s *Source) Read(ctx context.Context) (registry.Snapshot, error) {
-	files, err := s.config.TLS.load()
+	secure, err := s.config.TLS.load()
 	if err != nil {
 		return registry.Snapshot{}, fmt.Errorf("nacos: read: %w", err)
 	}
-	r := &reader{source: s, files: files, api: newOpenAPI(s.config, files.secure()), readings: make(map[origin]reading)}
+	r := &reader{
+		source: s, secure: secure, api: newOpenAPI(s.config, secure),
+		connections: make(map[string]*connection), readings: make(map[origin]reading),
+	}
 	defer r.close()
 	snapshot, err := r.run(ctx)
 	if ctx.Err() != nil {
@@ -42,20 +44,18 @@ func (s *Source) Read(ctx context.Context) (registry.Snapshot, error) {
 // reader is one run of [Source.Read].
 type reader struct {
 	source *Source
-	files  *tlsFiles
+	secure *tls.Config
 	api    *openAPI
 
-	mu       sync.Mutex // guards the fields below
-	session  *session   // nil until it is needed
-	readings map[origin]reading
+	mu          sync.Mutex             // guards the fields below
+	connections map[string]*connection // by namespace id, made when one is needed
+	readings    map[origin]reading
 }
 
 func (r *reader) close() {
 	r.api.close()
-	if r.session != nil {
-		if err := r.session.close(); err != nil {
-			r.source.logger.Warn("the Nacos session of a reading did not end cleanly", "err", err)
-		}
+	for _, c := range r.connections {
+		c.close()
 	}
 }
 
@@ -96,13 +96,16 @@ func (r *reader) list(ctx context.Context) (map[origin]struct{}, error) {
 	for _, u := range r.source.units {
 		names, err := r.api.names(ctx, u)
 		if errors.Is(err, errUnsupported) {
-			names, err = r.listBySDK(ctx, u)
+			var c *connection
+			if c, err = r.connect(ctx, u.namespace); err == nil {
+				names, err = c.names(ctx, u)
+			}
 		}
 		if err != nil {
 			return nil, err
 		}
 		for _, name := range names {
-			if o := (origin{u, name}); subscribable(o) == nil {
+			if o := (origin{u, name}); readable(o) == nil {
 				all[o] = struct{}{}
 			}
 		}
@@ -110,34 +113,18 @@ func (r *reader) list(ctx context.Context) (map[origin]struct{}, error) {
 	return all, nil
 }
 
-func (r *reader) listBySDK(ctx context.Context, u *unit) ([]string, error) {
-	session, err := r.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	names, err := session.names(u)
-	if err != nil {
-		return nil, err
-	}
-	var list []string
-	for name := range names {
-		list = append(list, name)
-	}
-	return list, nil
-}
-
-// open returns the SDK's session, made at the first call.
-func (r *reader) open(ctx context.Context) (*session, error) {
+// connect returns the connection of a namespace, made at the first call.
+func (r *reader) connect(ctx context.Context, namespace string) (*connection, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.session == nil {
-		session, err := r.source.openSession(ctx, r.files)
-		if err != nil {
-			return nil, err
-		}
-		r.session = session
+	if c := r.connections[namespace]; c != nil {
+		return c, nil
 	}
-	return r.session, nil
+	c, err := r.source.connect(ctx, r.api, r.secure, namespace)
+	if err == nil {
+		r.connections[namespace] = c
+	}
+	return c, err
 }
 
 // readAll reads services side by side, and ends with the first error.
@@ -168,12 +155,14 @@ func (r *reader) readAll(ctx context.Context, ask []origin) error {
 
 func (r *reader) readOne(ctx context.Context, o origin) error {
 	answer, err := r.api.instances(ctx, o)
-	status := new(statusError)
-	if errors.As(err, &status) && status.Status == 400 {
-		return nil // Nacos will not tell of this name
+	if err == nil && answer.vague && len(answer.hosts) > 0 {
+		var c *connection
+		if c, err = r.connect(ctx, o.unit.namespace); err == nil {
+			answer, err = c.query(ctx, o)
+		}
 	}
-	if err == nil && answer.vague && len(answer.hosts) > 0 && answer.decodable() && !r.source.avoided(o) {
-		answer, err = r.precise(ctx, o)
+	if forbiddenName(err) {
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", o, err)
@@ -182,24 +171,6 @@ func (r *reader) readOne(ctx context.Context, o origin) error {
 	defer r.mu.Unlock()
 	r.readings[o] = answer
 	return nil
-}
-
-// precise asks the SDK, whose answer tells of the protect threshold.
-func (r *reader) precise(ctx context.Context, o origin) (answer reading, err error) {
-	session, err := r.open(ctx)
-	if err != nil {
-		return reading{}, err
-	}
-	err = guarded(func() error {
-		service, err := session.clients[o.unit.namespace].GetService(vo.GetServiceParam{ServiceName: o.name, GroupName: o.unit.group})
-		if err == nil && service.Name == "" {
-			r.source.avoid(o)
-			err = errRefused
-		}
-		answer = pushed(service)
-		return err
-	})
-	return answer, err
 }
 
 func (r *reader) snapshot() registry.Snapshot {

@@ -2,6 +2,7 @@ package nacos
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,13 +44,10 @@ type Source struct {
 	refused func(*registry.Refusal)
 	timing  timing
 
-	mu sync.Mutex // guards the fields below
+	mu sync.Mutex // guards lost
 	// lost is the last snapshot of a Watch that ended by an error; nil when the
 	// last one did not.
 	lost *registry.Snapshot
-	// unsubscribable are services that Nacos lists but whose subscription it
-	// refuses. Asking again would spoil the SDK's client, so they are read by HTTP.
-	unsubscribable map[origin]struct{}
 }
 
 // New checks the configuration and returns the source. It starts and opens
@@ -63,7 +61,7 @@ func New(c Config) (*Source, error) {
 		return nil, errors.Join(all...)
 	}
 	c.Servers = slices.Clone(c.Servers)
-	s := &Source{config: c, logger: c.Logger, refused: c.Refused, timing: defaultTiming(), unsubscribable: make(map[origin]struct{})}
+	s := &Source{config: c, logger: c.Logger, refused: c.Refused, timing: defaultTiming()}
 	s.units, _ = c.units()
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -85,21 +83,41 @@ func (s *Source) Watch(ctx context.Context, emit func(registry.Snapshot)) (err e
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	files, err := s.config.TLS.load()
+	secure, err := s.config.TLS.load()
 	if err != nil {
 		return fmt.Errorf("nacos: %w", err)
 	}
-	api := newOpenAPI(s.config, files.secure())
+	api := newOpenAPI(s.config, secure)
 	defer api.close()
 	if err := s.reachable(ctx, api); err != nil {
 		return s.ended(ctx, err)
 	}
-	session, err := s.openSession(ctx, files)
+	connections, err := s.connectAll(ctx, api, secure)
 	if err != nil {
 		return s.ended(ctx, err)
 	}
-	w := newWatch(s, api, session, emit)
+	w := newWatch(s, api, connections, emit)
 	return s.ended(ctx, w.run(ctx))
+}
+
+// connectAll makes a connection for each namespace: a push does not say which
+// namespace it is about.
+func (s *Source) connectAll(ctx context.Context, api *openAPI, secure *tls.Config) (map[string]*connection, error) {
+	connections := make(map[string]*connection)
+	for _, u := range s.units {
+		if connections[u.namespace] != nil {
+			continue
+		}
+		c, err := s.connect(ctx, api, secure, u.namespace)
+		if err != nil {
+			for _, c := range connections {
+				c.close()
+			}
+			return nil, err
+		}
+		connections[u.namespace] = c
+	}
+	return connections, nil
 }
 
 // ended is the one place where a Watch's error gets its form.
@@ -110,8 +128,8 @@ func (s *Source) ended(ctx context.Context, err error) error {
 	return fmt.Errorf("nacos: %w", err)
 }
 
-// reachable asks one question, so that a server that is away, or a wrong
-// password, is told at once and in plain words; the SDK hides both.
+// reachable asks one question, so that a wrong address or password is told in
+// plain words before anything else.
 func (s *Source) reachable(ctx context.Context, api *openAPI) error {
 	_, err := api.names(ctx, s.units[0])
 	if errors.Is(err, errUnsupported) {
@@ -132,24 +150,4 @@ func (s *Source) remember(snapshot *registry.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lost = snapshot
-}
-
-// avoidAtMost bounds what is remembered of refused subscriptions.
-const avoidAtMost = 1000
-
-// avoid remembers that a service can't be subscribed to.
-func (s *Source) avoid(o origin) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.unsubscribable) < avoidAtMost {
-		s.unsubscribable[o] = struct{}{}
-	}
-}
-
-// avoided reports whether a subscription to the service was refused before.
-func (s *Source) avoided(o origin) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, there := s.unsubscribable[o]
-	return there
 }

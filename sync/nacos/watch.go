@@ -6,49 +6,53 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nacos-group/nacos-sdk-go/v2/clients/naming_client"
-
 	"github.com/seamark-mesh/seamark/registry"
 )
 
 // watch is one run of [Source.Watch]. One goroutine, the loop, decides
-// everything and owns every field; pollers and workers only ask Nacos and hand
-// their answers to it.
+// everything and owns every field but the inbox; the others only ask Nacos and
+// hand it their answers.
 //
-//	pollers ─listing→ ┐               ┌─job→ workers
-//	SDK ─dirty→       ├─ loop ─emit→  │
-//	workers ─result→  ┘               └─ (read, subscribe, unsubscribe)
+//	pollers ──listing→ ┐
+//	receivers ─inbox→  ├─ loop ─emit→
+//	workers ──result→  ┘   └─job→ workers
 type watch struct {
-	source  *Source
-	api     *openAPI
-	session *session
-	emit    func(registry.Snapshot)
-	catalog *catalog
-	timing  timing
+	source      *Source
+	api         *openAPI
+	connections map[string]*connection // by namespace id
+	emit        func(registry.Snapshot)
+	catalog     *catalog
+	timing      timing
 
+	inbox    *inbox
 	listings chan listing
 	jobs     chan job
 	results  chan result
-	dirty    *dirtySet
+	broken   chan error
 
 	units   map[*unit]*unitState
+	places  map[place]*unit
 	subs    map[origin]*subscription
 	leaving map[origin]struct{} // being unsubscribed; not to be subscribed meanwhile
+	refused map[origin]struct{} // names left out and reported, while they are listed
 	queue   []job
 	ring    []*subscription // the order of the rolling check
 	cursor  int
+	waiting map[*subscription]struct{} // those with a retryAt
 	unknown int                        // subscriptions that the catalog knows nothing of yet
-	waiting map[*subscription]struct{} // have a retryAt
 
-	started    time.Time
-	httpFails  time.Time // since when no reading works; zero when they do
-	httpError  error
-	complete   time.Time // since when the catalog is whole; zero before
-	emitted    bool
-	heldBack   bool
-	repaired   uint64
-	refusedFor map[origin]struct{} // names refused and reported
+	started   time.Time
+	complete  time.Time // since when the catalog is whole; zero before
+	emitted   bool
+	heldBack  bool
+	httpFails time.Time // since when no reading works; zero when they do
+	httpError error
+	repaired  uint64
 }
+
+// place is what a push says of where its service is, with the connection's
+// namespace.
+type place struct{ namespace, group string }
 
 // unitState is what the loop knows of one unit.
 type unitState struct {
@@ -57,31 +61,62 @@ type unitState struct {
 	err    error     // of the last list
 }
 
-// listing is a poller's answer.
-type listing struct {
-	unit  *unit
-	names map[string]struct{}
-	err   error
+// phase is how far a service is.
+type phase int
+
+const (
+	asking   phase = iota // for a subscription
+	live                  // pushes come
+	excluded              // Nacos does not tell of it
+)
+
+// subscription is one listed service during one Watch. It belongs to the loop.
+type subscription struct {
+	origin   origin
+	phase    phase
+	known    bool   // the catalog says of it what Nacos says
+	pushes   uint64 // counted
+	reading  bool   // a reading by HTTP is on its way
+	emptied  bool   // the last push had no instance, and that is not confirmed
+	absent   int    // successive lists without it
+	shielded bool   // the protect threshold was reached
+	failing  time.Time
+	retryAt  time.Time // zero: nothing to do again
+	checked  time.Time // when it was last read by HTTP
+	suspect  *registry.Service
+	suspects time.Time // since when
 }
 
-func newWatch(s *Source, api *openAPI, session *session, emit func(registry.Snapshot)) *watch {
+func newWatch(s *Source, api *openAPI, connections map[string]*connection, emit func(registry.Snapshot)) *watch {
 	w := &watch{
-		source: s, api: api, session: session, emit: emit, catalog: newCatalog(s.refused), timing: s.timing,
-		listings: make(chan listing), jobs: make(chan job), results: make(chan result), dirty: newDirtySet(),
-		units: make(map[*unit]*unitState), subs: make(map[origin]*subscription), leaving: make(map[origin]struct{}),
-		waiting: make(map[*subscription]struct{}), refusedFor: make(map[origin]struct{}), started: time.Now(),
+		source: s, api: api, connections: connections, emit: emit, catalog: newCatalog(s.refused), timing: s.timing,
+		inbox: newInbox(), listings: make(chan listing), jobs: make(chan job), results: make(chan result), broken: make(chan error),
+		units: make(map[*unit]*unitState), places: make(map[place]*unit), subs: make(map[origin]*subscription),
+		leaving: make(map[origin]struct{}), refused: make(map[origin]struct{}), waiting: make(map[*subscription]struct{}),
+		started: time.Now(),
 	}
 	for _, u := range s.units {
 		w.units[u] = &unitState{good: w.started}
+		w.places[place{u.namespace, u.group}] = u
 	}
 	return w
 }
 
-// run watches until ctx ends or the registry can't be trusted. It ends the
-// session.
+// run watches until ctx ends or the registry can't be trusted. It closes the
+// connections, and returns when all that it started has ended.
 func (w *watch) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer func() {
+		cancel()
+		for _, c := range w.connections {
+			c.close()
+		}
+	}()
+	for namespace, c := range w.connections {
+		wg.Go(func() { w.receive(ctx, namespace, c) })
+	}
 	for _, u := range w.source.units {
 		wg.Go(func() { w.poll(ctx, u) })
 	}
@@ -89,38 +124,11 @@ func (w *watch) run(ctx context.Context) error {
 		wg.Go(func() { w.work(ctx) })
 	}
 	err := w.loop(ctx)
-	if err != nil && ctx.Err() == nil && w.emitted {
+	if ctx.Err() == nil && w.emitted {
 		snapshot, _ := w.catalog.flush()
 		w.source.remember(&snapshot)
 	}
-	cancel()
-	w.await(&wg)
 	return err
-}
-
-// await ends the session once the SDK's calls have returned. Those that hang on a
-// dead server are ended by the session's end.
-func (w *watch) await(wg *sync.WaitGroup) {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		wg.Wait()
-	}()
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	select {
-	case <-ended:
-	case <-timer.C:
-	}
-	if err := w.session.close(); err != nil {
-		w.source.logger.Warn("the Nacos session did not end cleanly", "err", err)
-	}
-	timer.Reset(2 * sdkTimeout)
-	select {
-	case <-ended:
-	case <-timer.C:
-		w.source.logger.Error("the Nacos SDK does not return from its calls: they are left behind")
-	}
 }
 
 // loop decides.
@@ -137,9 +145,10 @@ func (w *watch) loop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case err = <-w.broken:
 		case l := <-w.listings:
 			w.listed(l)
-		case <-w.dirty.wake:
+		case <-w.inbox.wake:
 			w.received()
 		case r := <-w.results:
 			err = w.finished(r)
@@ -163,8 +172,8 @@ func (w *watch) publish() {
 		if w.unknown > 0 {
 			return
 		}
-		for _, u := range w.units {
-			if !u.listed {
+		for _, state := range w.units {
+			if !state.listed {
 				return
 			}
 		}
@@ -179,8 +188,8 @@ func (w *watch) publish() {
 	}
 }
 
-// first emits the first snapshot, if need be after a wait for what an outage of
-// the registry has made it forget.
+// first emits the first snapshot, if need be after a wait for what an outage has
+// made the registry forget.
 func (w *watch) first() {
 	snapshot, _ := w.catalog.flush()
 	lost := w.source.recall()
@@ -227,23 +236,21 @@ func (w *watch) listed(l listing) {
 	if l.err != nil {
 		if state.err == nil {
 			w.source.logger.Warn("a list of services failed", "unit", l.unit.String(), "err", l.err)
-			w.hurry() // the connection may have been lost, and pushes with it
 		}
 		state.err = l.err
 		return
 	}
 	if state.err != nil {
 		w.source.logger.Info("lists of services work again", "unit", l.unit.String())
-		w.hurry()
 	}
 	state.listed, state.good, state.err = true, time.Now(), nil
 	for name := range l.names {
 		o := origin{l.unit, name}
 		if s := w.subs[o]; s != nil {
 			s.absent = 0
-			continue
+		} else {
+			w.appeared(o)
 		}
-		w.appeared(o)
 	}
 	for o, s := range w.subs {
 		if _, there := l.names[o.name]; there || o.unit != l.unit {
@@ -255,62 +262,48 @@ func (w *watch) listed(l listing) {
 			w.read(s)
 		}
 	}
-	for o := range w.refusedFor {
+	for o := range w.refused {
 		if _, there := l.names[o.name]; !there && o.unit == l.unit {
-			delete(w.refusedFor, o)
+			delete(w.refused, o)
 		}
 	}
 }
 
-// appeared begins with a service that is new in a list: it is read by HTTP first,
-// because the SDK must not meet what it can't decode.
+// appeared begins with a service that is new in a list.
 func (w *watch) appeared(o origin) {
 	if _, busy := w.leaving[o]; busy {
 		return
 	}
-	if _, told := w.refusedFor[o]; told {
+	if _, told := w.refused[o]; told {
 		return
 	}
-	if err := subscribable(o); err != nil {
+	if err := readable(o); err != nil {
 		w.refuse(o, err)
 		return
 	}
-	s := newSubscription(o, w.client(o), w.dirty)
+	s := &subscription{origin: o}
 	w.subs[o] = s
 	w.ring = append(w.ring, s)
 	w.unknown++
-	w.read(s)
+	w.queue = append(w.queue, job{kind: subscribe, sub: s})
 }
 
-func (w *watch) client(o origin) naming_client.INamingClient {
-	return w.session.clients[o.unit.namespace]
+// refuse reports a service that is left out, once while it is listed.
+func (w *watch) refuse(o origin, refusal *registry.Refusal) {
+	w.refused[o] = struct{}{}
+	w.source.refused(&registry.Refusal{Reason: refusal.Reason, Detail: clip(o.unit.String()) + ": " + refusal.Detail})
 }
 
-// refuse reports a name that is left out, once while it is listed.
-func (w *watch) refuse(o origin, err error) {
-	w.refusedFor[o] = struct{}{}
-	refusal, ok := err.(*registry.Refusal)
-	if !ok {
-		refusal = &registry.Refusal{Reason: "service-unreadable", Detail: err.Error()}
-	}
-	w.source.refused(&registry.Refusal{Reason: refusal.Reason, Detail: clip(o.unit.String()) + ": " + clip(refusal.Detail)})
-}
-
-// gave up on a service: it is neither listed nor has it instances.
-func (w *watch) gone(s *subscription) {
+// given up: the service is neither listed nor has it instances.
+func (w *watch) giveUp(s *subscription) {
 	w.settled(s)
 	delete(w.subs, s.origin)
-	delete(w.waiting, s)
+	w.later(s, time.Time{})
 	w.catalog.forget(s.origin)
-	if s.phase == live || s.phase == subscribing {
-		w.leave(s)
+	if s.phase == live {
+		w.leaving[s.origin] = struct{}{}
+		w.queue = append(w.queue, job{kind: unsubscribe, sub: s})
 	}
-}
-
-// leave ends the subscription in a worker.
-func (w *watch) leave(s *subscription) {
-	w.leaving[s.origin] = struct{}{}
-	w.queue = append(w.queue, job{kind: unsubscribe, sub: s})
 }
 
 // settled notes that the catalog now says of the service what Nacos says.
@@ -323,25 +316,30 @@ func (w *watch) settled(s *subscription) {
 
 // received takes over the pushes.
 func (w *watch) received() {
-	for s := range w.dirty.take() {
-		if w.subs[s.origin] != s || s.phase == byHTTP || s.phase == excluded {
+	for at, r := range w.inbox.take() {
+		s := w.subs[origin{w.places[at.place], at.name}]
+		if s == nil || s.phase == excluded {
 			continue
 		}
-		r, _, _ := s.last()
-		s.suspect = nil
-		if mapped, _, _ := s.origin.mapped(r); len(mapped.Instances) == 0 {
-			// Nacos pushes an empty list also when it has only lost sight: the
-			// open API must agree.
-			if s.known && w.catalog.current(s.origin) == nil {
-				continue
-			}
-			s.emptied = true
-			w.read(s)
-			continue
-		}
-		s.emptied = false
-		w.apply(s, r)
+		s.pushes++
+		w.told(s, r)
 	}
+}
+
+// told takes over what Nacos says by gRPC. An empty list is pushed also when
+// Nacos has only lost sight of the instances: the open API must agree.
+func (w *watch) told(s *subscription, r reading) {
+	s.suspect = nil
+	mapped, _, _ := s.origin.mapped(r)
+	if s.emptied = len(mapped.Instances) == 0; !s.emptied {
+		w.apply(s, r)
+		return
+	}
+	if s.known && w.catalog.current(s.origin) == nil {
+		s.emptied = false
+		return
+	}
+	w.read(s)
 }
 
 // apply makes the catalog say what the reading says.
@@ -349,18 +347,19 @@ func (w *watch) apply(s *subscription, r reading) {
 	if r.protected != s.shielded {
 		s.shielded = r.protected
 		if r.protected {
-			w.source.logger.Warn("Nacos hides health behind the protect threshold: unknown", "service", s.origin.String())
+			w.source.logger.Warn("Nacos hides health behind its protect threshold: unknown", "service", s.origin.String())
 		} else {
 			w.source.logger.Info("Nacos tells health again", "service", s.origin.String())
 		}
 	}
+	s.emptied = false
 	w.catalog.put(s.origin, r)
 	w.settled(s)
 }
 
-// broken returns why the registry can't be read or trusted any more; nil while it
-// can.
-func (w *watch) broken(now time.Time) error {
+// untrusted returns why the registry can't be read or trusted any more; nil while
+// it can.
+func (w *watch) untrusted(now time.Time) error {
 	for u, state := range w.units {
 		if now.Sub(state.good) > w.timing.patience {
 			if state.err == nil {

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
+	"sync"
 	"time"
-
-	"github.com/nacos-group/nacos-sdk-go/v2/vo"
 
 	"github.com/seamark-mesh/seamark/registry"
 )
@@ -16,20 +17,78 @@ type jobKind int
 
 const (
 	read        jobKind = iota // by HTTP
-	subscribe                  // by the SDK
-	unsubscribe                // by the SDK
+	subscribe                  // by gRPC
+	unsubscribe                // by gRPC
 )
 
 type job struct {
-	kind jobKind
-	sub  *subscription
+	kind   jobKind
+	sub    *subscription
+	pushes uint64 // of the service, when the job was made
 }
 
 type result struct {
 	job
-	reading reading // of a read
-	pushes  uint64  // how many there were when the read began
+	reading reading
 	err     error
+}
+
+// listing is a poller's answer.
+type listing struct {
+	unit  *unit
+	names map[string]struct{}
+	err   error
+}
+
+// inbox holds the latest push of each service until the loop takes it. One
+// goroutine takes, any may put.
+type inbox struct {
+	wake chan struct{} // capacity 1
+
+	mu     sync.Mutex // guards pushes
+	pushes map[pushKey]reading
+}
+
+type pushKey struct {
+	place
+	name string
+}
+
+func newInbox() *inbox {
+	return &inbox{wake: make(chan struct{}, 1), pushes: make(map[pushKey]reading)}
+}
+
+func (i *inbox) put(k pushKey, r reading) {
+	i.mu.Lock()
+	i.pushes[k] = r
+	i.mu.Unlock()
+	select {
+	case i.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (i *inbox) take() map[pushKey]reading {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	pushes := i.pushes
+	i.pushes = make(map[pushKey]reading)
+	return pushes
+}
+
+// receive puts pushes into the inbox until the connection breaks, which ends the
+// watch. What is pushed of a place that was not asked for is dropped, so the
+// inbox holds no more than what the server has us subscribed to.
+func (w *watch) receive(ctx context.Context, namespace string, c *connection) {
+	err := c.receive(func(p pushedService) {
+		if at := (place{namespace, p.Group}); w.places[at] != nil {
+			w.inbox.put(pushKey{at, p.Name}, p.Content)
+		}
+	})
+	select {
+	case w.broken <- err:
+	case <-ctx.Done():
+	}
 }
 
 // poll asks for a unit's list, once a second, until ctx ends.
@@ -51,43 +110,41 @@ func (w *watch) poll(ctx context.Context, u *unit) {
 	}
 }
 
-// list asks the SDK for all names of a unit. The SDK makes an empty list of an
-// answer that says "no", so an empty list must be confirmed by the open API.
+// list asks for all names of a unit. That there is none is a lot to say: the open
+// API must agree.
 func (w *watch) list(ctx context.Context, u *unit) (map[string]struct{}, error) {
-	names, err := w.session.names(u)
-	if err != nil || len(names) > 0 {
-		return names, err
+	list, err := w.connections[u.namespace].names(ctx, u)
+	if err != nil {
+		return nil, err
 	}
-	switch second, err := w.api.names(ctx, u); {
-	case errors.Is(err, errUnsupported):
-		return names, nil
-	case err != nil:
-		return nil, fmt.Errorf("confirm that %s is empty: %w", u, err)
-	case len(second) > 0:
-		return nil, fmt.Errorf("%s is empty by gRPC and has %d services by HTTP", u, len(second))
+	if len(list) == 0 {
+		second, err := w.api.names(ctx, u)
+		if err != nil && !errors.Is(err, errUnsupported) {
+			return nil, fmt.Errorf("confirm that %s is empty: %w", u, err)
+		}
+		if len(second) > 0 {
+			return nil, fmt.Errorf("%s is empty by gRPC and has %d services by HTTP", u, len(second))
+		}
+	}
+	names := make(map[string]struct{}, len(list))
+	for _, name := range list {
+		names[name] = struct{}{}
 	}
 	return names, nil
 }
 
-// names asks for all names of a unit in one page.
-func (s *session) names(u *unit) (names map[string]struct{}, err error) {
-	err = guarded(func() error {
-		list, err := s.clients[u.namespace].GetAllServicesInfo(vo.GetAllServiceInfoParam{
-			NameSpace: u.namespace, GroupName: u.group, PageNo: 1, PageSize: listSize,
-		})
-		if err != nil {
-			return fmt.Errorf("list %s: %w", u, err)
-		}
-		if list.Count != int64(len(list.Doms)) {
-			return fmt.Errorf("list %s: %d names of %d", u, len(list.Doms), list.Count)
-		}
-		names = make(map[string]struct{}, len(list.Doms))
-		for _, name := range list.Doms {
-			names[name] = struct{}{}
-		}
-		return nil
-	})
-	return names, err
+// readable refuses names that can't be asked for: those the mesh does not allow,
+// and those that Nacos itself would cut.
+func readable(o origin) *registry.Refusal {
+	if _, err := o.key(); err != nil {
+		refusal := new(registry.Refusal)
+		errors.As(err, &refusal)
+		return refusal
+	}
+	if strings.Contains(o.name, "@@") {
+		return &registry.Refusal{Reason: "name-characters", Detail: fmt.Sprintf("the service name %q has Nacos's own separator @@", clip(o.name))}
+	}
+	return nil
 }
 
 // work does jobs until ctx ends.
@@ -100,14 +157,14 @@ func (w *watch) work(ctx context.Context) {
 			return
 		}
 		r := result{job: j}
+		o := j.sub.origin
 		switch j.kind {
 		case read:
-			_, r.pushes, _ = j.sub.last()
-			r.reading, r.err = w.api.instances(ctx, j.sub.origin)
+			r.reading, r.err = precise(ctx, w.api, w.connections[o.unit.namespace], o)
 		case subscribe:
-			r.err = j.sub.subscribe()
+			r.reading, r.err = w.connections[o.unit.namespace].subscribe(ctx, o)
 		case unsubscribe:
-			j.sub.unsubscribe()
+			r.err = w.connections[o.unit.namespace].unsubscribe(ctx, o)
 		}
 		select {
 		case w.results <- r:
@@ -117,6 +174,16 @@ func (w *watch) work(ctx context.Context) {
 	}
 }
 
+// precise reads a service by HTTP, and once more by gRPC where the HTTP answer
+// has instances but can't tell of the protect threshold.
+func precise(ctx context.Context, api *openAPI, c *connection, o origin) (reading, error) {
+	r, err := api.instances(ctx, o)
+	if err == nil && r.vague && len(r.hosts) > 0 {
+		return c.query(ctx, o)
+	}
+	return r, err
+}
+
 // read asks for a reading by HTTP, unless one is on its way.
 func (w *watch) read(s *subscription) {
 	if s.reading {
@@ -124,10 +191,10 @@ func (w *watch) read(s *subscription) {
 	}
 	s.reading = true
 	w.later(s, time.Time{})
-	w.queue = append(w.queue, job{kind: read, sub: s})
+	w.queue = append(w.queue, job{kind: read, sub: s, pushes: s.pushes})
 }
 
-// later sets when tick reads the service again; the zero time means never.
+// later sets when tick takes the service up again; the zero time means never.
 func (w *watch) later(s *subscription, at time.Time) {
 	if s.retryAt = at; at.IsZero() {
 		delete(w.waiting, s)
@@ -142,215 +209,143 @@ func (w *watch) pace() time.Duration {
 	return min(max(w.timing.round/time.Duration(len(w.ring)+1), 10*time.Millisecond), 250*time.Millisecond)
 }
 
-// tick continues the rolling check by one service, repeats what failed, and looks
-// whether the registry can still be trusted.
+// tick goes on with the rolling check by one service, takes up what waits, and
+// looks whether the registry can still be trusted.
 func (w *watch) tick() error {
 	now := time.Now()
-	if err := w.broken(now); err != nil {
+	if err := w.untrusted(now); err != nil {
 		return err
 	}
 	for s := range w.waiting {
-		if now.After(s.retryAt) {
-			w.read(s)
+		if now.Before(s.retryAt) {
+			continue
 		}
-	}
-	for range w.ring {
-		if w.cursor++; w.cursor >= len(w.ring) {
-			w.cursor = 0
-		}
-		s := w.ring[w.cursor]
-		if w.subs[s.origin] != s { // gone: the last takes its place
-			last := len(w.ring) - 1
-			w.ring[w.cursor], w.ring[last] = w.ring[last], nil
-			w.ring = w.ring[:last]
-			break
-		}
-		if s.phase == live && !s.reading && now.Sub(s.checked) >= w.timing.round {
-			w.read(s)
-		}
-		break
-	}
-	return nil
-}
-
-// hurry checks every service at once.
-func (w *watch) hurry() {
-	for _, s := range w.subs {
 		if s.phase == live {
 			w.read(s)
+		} else {
+			w.later(s, time.Time{})
+			w.queue = append(w.queue, job{kind: subscribe, sub: s})
 		}
 	}
+	if len(w.ring) == 0 {
+		return nil
+	}
+	if w.cursor++; w.cursor >= len(w.ring) {
+		w.cursor = 0
+	}
+	s := w.ring[w.cursor]
+	if w.subs[s.origin] != s { // gone: the last takes its place
+		last := len(w.ring) - 1
+		w.ring[w.cursor], w.ring[last] = w.ring[last], nil
+		w.ring = w.ring[:last]
+	} else if s.phase == live && now.Sub(s.checked) >= w.timing.round {
+		w.read(s)
+	}
+	return nil
 }
 
 // finished takes over what a worker did.
 func (w *watch) finished(r result) error {
 	s := r.sub
-	if r.kind == unsubscribe {
+	switch {
+	case r.kind == unsubscribe: // an error does not matter: what is pushed is dropped
 		delete(w.leaving, s.origin)
-		if w.subs[s.origin] == s && s.phase == byHTTP {
-			w.read(s)
-		}
 		return nil
-	}
-	if r.kind == read {
+	case r.kind == read:
 		s.reading = false
 	}
-	if w.subs[s.origin] != s {
+	switch {
+	case w.subs[s.origin] != s:
 		return nil
+	case r.kind == subscribe:
+		return w.subscribed(s, r)
+	case r.err != nil:
+		w.httpFails, w.httpError = since(w.httpFails), r.err
+		return w.failed(s, r.err)
 	}
-	if r.kind == subscribe {
-		return w.subscribed(s, r.err)
+	w.httpFails, w.httpError = time.Time{}, nil
+	w.compare(s, r)
+	return nil
+}
+
+// since returns t, or now when t is zero.
+func since(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Now()
 	}
-	return w.readBy(s, r)
+	return t
 }
 
 // subscribed goes on after a subscription.
-func (w *watch) subscribed(s *subscription, err error) error {
-	switch {
-	case err == nil:
-		s.phase, s.failing = live, time.Time{}
-		if !s.known { // it was empty: the open API must agree
-			w.read(s)
-		}
-		return nil
-	case errors.Is(err, errRefused):
-		w.source.avoid(s.origin)
-		return fmt.Errorf("%w: it will be read by HTTP", err)
+func (w *watch) subscribed(s *subscription, r result) error {
+	if r.err != nil {
+		return w.failed(s, r.err)
 	}
-	return w.failed(s, err)
+	if s.phase == excluded {
+		delete(w.refused, s.origin)
+	}
+	s.phase, s.failing, s.checked = live, time.Time{}, time.Now()
+	if s.pushes == r.pushes { // any push is newer: the server reads before it subscribes
+		w.told(s, r.reading)
+	}
+	return nil
 }
 
 // failed plans another attempt with a service, or ends the watch when there were
-// attempts for too long: without the service the catalog would not be whole.
+// attempts for too long: without the service the catalog would not be whole. A
+// service which Nacos by its own rules does not tell of is left out; what is known
+// of it stands.
 func (w *watch) failed(s *subscription, err error) error {
 	now := time.Now()
-	if s.failing.IsZero() {
-		s.failing = now
+	if forbiddenName(err) {
+		if _, told := w.refused[s.origin]; !told {
+			w.refuse(s.origin, &registry.Refusal{Reason: "service-unreadable", Detail: clip(err.Error())})
+		}
+		s.phase = excluded
+		w.settled(s)
+		if s.absent >= 2 && w.catalog.current(s.origin) == nil {
+			w.giveUp(s)
+			return nil
+		}
+		w.later(s, now.Add(w.timing.round))
+		return nil
 	}
+	s.failing = since(s.failing)
 	if !s.known && now.Sub(s.failing) > w.timing.patience {
 		return fmt.Errorf("%s can't be read: %w", s.origin, err)
-	}
-	if s.phase == subscribing {
-		s.phase = checking
 	}
 	w.later(s, now.Add(w.timing.retry))
 	return nil
 }
 
-// readBy judges a reading by HTTP.
-func (w *watch) readBy(s *subscription, r result) error {
-	if r.err != nil {
-		return w.unread(s, r.err)
-	}
-	w.httpFails, w.httpError = time.Time{}, nil
+// forbiddenName reports whether Nacos refuses the name of a service as such.
+func forbiddenName(err error) bool {
+	status, answer := new(statusError), new(answerError)
+	return errors.As(err, &status) && status.Status == http.StatusBadRequest || errors.As(err, &answer) && answer.Code == codeInvalid
+}
+
+// compare judges a reading by HTTP.
+func (w *watch) compare(s *subscription, r result) {
 	now := time.Now()
 	s.failing, s.checked = time.Time{}, now
 	mapped, _, _ := s.origin.mapped(r.reading)
-	empty := len(mapped.Instances) == 0
-	if s.absent >= 2 && empty {
-		w.gone(s)
-		return nil
-	}
-	switch s.phase {
-	case checking:
-		if !r.reading.decodable() || w.source.avoided(s.origin) {
-			w.withoutSDK(s, r.reading)
-			return nil
-		}
-		s.phase = subscribing
-		w.queue = append(w.queue, job{kind: subscribe, sub: s})
-	case live:
-		w.check(s, r, mapped, now)
-	case byHTTP, excluded:
-		w.followed(s, r.reading, mapped, now)
-	}
-	return nil
-}
-
-// unread judges a reading that failed.
-func (w *watch) unread(s *subscription, err error) error {
-	status := new(statusError)
-	if errors.As(err, &status) && status.Status == 400 {
-		// Nacos will not tell of this name, to nobody. What is known of it stands.
-		if _, told := w.refusedFor[s.origin]; !told {
-			w.refuse(s.origin, err)
-		}
-		if s.phase == checking {
-			s.phase = excluded
-			w.settled(s)
-		}
-		if s.absent >= 2 && w.catalog.current(s.origin) == nil {
-			w.gone(s)
-			delete(w.refusedFor, s.origin)
-			return nil
-		}
-		w.later(s, time.Now().Add(w.timing.round))
-		return nil
-	}
-	if w.httpFails.IsZero() {
-		w.httpFails = time.Now()
-	}
-	w.httpError = err
-	return w.failed(s, err)
-}
-
-// withoutSDK begins to read a service by HTTP only.
-func (w *watch) withoutSDK(s *subscription, r reading) {
-	w.source.logger.Warn("the SDK can't follow a service: it is read by HTTP", "service", s.origin.String())
-	s.phase, s.suspect, s.emptied = byHTTP, nil, false
-	w.apply(s, r)
-	w.later(s, time.Now().Add(w.timing.poll))
-}
-
-// followed goes on with a service that is read by HTTP only.
-func (w *watch) followed(s *subscription, r reading, mapped registry.Service, now time.Time) {
-	if s.phase == excluded {
-		s.phase = byHTTP
-		delete(w.refusedFor, s.origin)
-	}
-	if _, busy := w.leaving[s.origin]; !busy && r.decodable() && !w.source.avoided(s.origin) {
-		delete(w.subs, s.origin) // begin anew; what the catalog says stands meanwhile
-		delete(w.waiting, s)
-		w.appeared(s.origin)
-		w.settled(w.subs[s.origin])
-		return
-	}
-	if len(mapped.Instances) > 0 || w.twice(s, mapped, now) {
-		w.apply(s, r)
-	}
-	w.later(s, now.Add(w.timing.poll))
-}
-
-// check compares a service with what the SDK told.
-func (w *watch) check(s *subscription, r result, mapped registry.Service, now time.Time) {
-	if !r.reading.decodable() {
-		w.withoutSDK(s, r.reading)
-		w.leave(s)
-		return
-	}
-	last, pushes, _ := s.last()
-	if pushes != r.pushes { // overtaken by a push
-		if s.emptied {
-			w.read(s)
-		}
-		return
-	}
 	current := w.catalog.current(s.origin)
 	empty := len(mapped.Instances) == 0
 	switch {
+	case s.absent >= 2 && empty:
+		w.giveUp(s)
+	case s.pushes != r.pushes: // overtaken
+		if s.emptied {
+			w.read(s)
+		}
 	case s.emptied && empty: // two witnesses
-		s.emptied = false
 		w.apply(s, r.reading)
-	case current == nil && empty, current != nil && r.reading.same(mapped, *current):
-		s.suspect = nil
+	case current == nil && empty, current != nil && mapped.Equal(*current):
+		s.suspect, s.emptied = nil, false
 		w.settled(s)
 	case w.twice(s, mapped, now):
 		w.repaired++
-		w.source.logger.Warn("the SDK has missed a change: repaired by a reading", "service", s.origin.String(), "repaired", w.repaired)
-		s.emptied = false
-		if r.reading.vague {
-			r.reading.protected = last.protected
-		}
+		w.source.logger.Warn("a change was not pushed: repaired by a reading", "service", s.origin.String(), "repaired", w.repaired)
 		w.apply(s, r.reading)
 	default:
 		w.later(s, now.Add(w.timing.again))
@@ -369,21 +364,5 @@ func (w *watch) twice(s *subscription, mapped registry.Service, now time.Time) b
 		return false
 	}
 	s.suspect = nil
-	return true
-}
-
-// same reports whether the reading, mapped, says what the catalog says. A vague
-// reading is not asked about health.
-func (r reading) same(mapped, current registry.Service) bool {
-	if !r.vague || len(mapped.Instances) != len(current.Instances) {
-		return mapped.Equal(current)
-	}
-	for n := range mapped.Instances {
-		m := mapped.Instances[n]
-		m.Health = current.Instances[n].Health
-		if !m.Equal(current.Instances[n]) {
-			return false
-		}
-	}
 	return true
 }
