@@ -11,6 +11,8 @@ const (
 	amberGateway  = "198.51.100.1"
 	bronzeGateway = "198.51.100.2"
 	checkout      = "checkout.svc.mesh.internal."
+
+	patienceOfTests = 20 * time.Second
 )
 
 var (
