@@ -124,7 +124,10 @@ func (w *session) chooseMode(nodes, services int) Mode {
 }
 
 // hintsFitPlain reports whether plain HTTP has a connection for each watch.
-func hintsFitPlain(nodes int) bool { return nodes+4+poolPlain <= plainConnections }
+func hintsFitPlain(nodes int) bool { return nodes+otherWatches+poolPlain <= plainConnections }
+
+// otherWatches is how many there are besides the nodes' own.
+const otherWatches = 5
 
 // readNodes reads each node's index, and returns the most instances that one has.
 func (w *session) readNodes(ctx context.Context, nodes []wireNode) (most int, err error) {
@@ -154,9 +157,16 @@ func (w *session) readNodes(ctx context.Context, nodes []wireNode) (most int, er
 	return slices.Max(append(counts, 0)), nil
 }
 
+// notFromMemory keeps the streaming backend away, which answers from memory.
+func notFromMemory() url.Values { return url.Values{"near": {"_none"}} }
+
 // startWatches starts the goroutines that give hints, and the pulse.
 func (w *session) startWatches(ctx context.Context, from indexes) {
 	w.wg.Go(func() { w.fail(w.beat(ctx)) })
+	// A query that is always waiting, because it concerns what hardly ever changes:
+	// when the state is swapped it comes back, while the others may just be pausing,
+	// and would then wait for an index of the past.
+	watch(ctx, w, stream{path: pathService("consul"), query: notFromMemory()}, func(uint64, []ignored) {})
 	gap := w.source.timing.names
 	if w.mode == ModeSweep { // here the names are what tells of changed definitions
 		gap = w.source.timing.sweep
@@ -190,8 +200,7 @@ func (w *session) beat(ctx context.Context) error {
 		if err := pause(ctx, around(t.pulse)); err != nil {
 			return err
 		}
-		// near=_none keeps the streaming backend away, which would answer from memory.
-		if _, _, err := ask[[]ignored](ctx, w.client, pathService("consul"), url.Values{"near": {"_none"}}, t.pulse); err != nil {
+		if _, _, err := ask[[]ignored](ctx, w.client, pathService("consul"), notFromMemory(), t.pulse); err != nil {
 			return err
 		}
 		if time.Now().Before(rights) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -13,9 +14,16 @@ import (
 // stream is one blocking query that is repeated for ever.
 type stream struct {
 	path  string
+	query url.Values    // besides index and wait
 	index uint64        // of what is known already; 0: nothing is
 	gap   time.Duration // least time between two replies
 }
+
+// How long a stream rests after a reply that took long to decode.
+const (
+	leastRest = time.Millisecond
+	maxRest   = 50 * time.Millisecond
+)
 
 // watch follows a stream on a goroutine of its own; take runs in the loop, for
 // each reply that has news.
@@ -44,14 +52,17 @@ func follow[T any](ctx context.Context, w *session, s stream, take func(index ui
 			continue // the wait ended
 		}
 		s.index = index
+		decoding := time.Now()
 		var v T
 		if err := json.Unmarshal(body, &v); err != nil {
 			return fmt.Errorf("watching %s: %w", clip(s.path), err)
 		}
+		// A big reply is dear on both sides: leave it time to carry more than one change.
+		rest := max(s.gap-time.Since(sent), min(2*time.Since(decoding), maxRest))
 		if !w.send(ctx, func() { take(index, v) }) {
 			return nil
 		}
-		if s.gap > 0 && pause(ctx, s.gap-time.Since(sent)) != nil {
+		if rest > leastRest && pause(ctx, rest) != nil {
 			return nil
 		}
 	}
@@ -63,6 +74,7 @@ func follow[T any](ctx context.Context, w *session, s stream, take func(index ui
 // was swapped.
 func (w *session) next(ctx context.Context, h *http.Client, s stream) ([]byte, uint64, error) {
 	query, limit := url.Values{}, w.source.timing.request
+	maps.Copy(query, s.query)
 	wait := around(w.source.timing.wait)
 	if s.index > 0 {
 		query.Set("index", strconv.FormatUint(s.index, 10))

@@ -1,0 +1,379 @@
+package consul
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/seamark-mesh/seamark/e2e/servers"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// fill registers services svc-0 … with two instances each, spread over nodes, in transactions.
+func (d *driver) fill(t testing.TB, services, nodes int) {
+	t.Helper()
+	var operations api.TxnOps
+	flush := func() {
+		ok, reply, _, err := d.client.Txn().Txn(operations, nil)
+		if err != nil || !ok {
+			t.Fatalf("transaction: %v %v", err, reply)
+		}
+		operations = operations[:0]
+	}
+	add := func(op *api.TxnOp) {
+		if operations = append(operations, op); len(operations) == 64 {
+			flush()
+		}
+	}
+	node := func(n int) string { return fmt.Sprintf("fill-%d", n%nodes) }
+	for n := range nodes {
+		add(&api.TxnOp{Node: &api.NodeTxnOp{Verb: api.NodeSet, Node: api.Node{Node: node(n), Address: "203.0.113.9"}}})
+	}
+	for n := range services {
+		for copy := range 2 {
+			name := fmt.Sprintf("svc-%d", n)
+			id, at := fmt.Sprintf("%s-%d", name, copy), node(2*n+copy)
+			add(&api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceSet, Node: at, Service: api.AgentService{
+				ID: id, Service: name, Address: "192.0.2.1", Port: 80, Tags: []string{"fill"},
+				Weights: api.AgentWeights{Passing: 1, Warning: 1}, Meta: map[string]string{"team": "red", "version": "1.2.3"},
+			}}})
+			add(&api.TxnOp{Check: &api.CheckTxnOp{Verb: api.CheckSet, Check: fillCheck(at, name, id, api.HealthPassing)}})
+		}
+	}
+	if len(operations) > 0 {
+		flush()
+	}
+}
+
+func fillCheck(node, name, id, status string) api.HealthCheck {
+	return api.HealthCheck{Node: node, CheckID: "check-" + id, Name: "alive", Status: status, ServiceID: id, ServiceName: name}
+}
+
+// flip sets the health of the first instance of service n.
+func (d *driver) flip(t testing.TB, n, nodes int, status string) {
+	t.Helper()
+	name := fmt.Sprintf("svc-%d", n)
+	check := fillCheck(fmt.Sprintf("fill-%d", 2*n%nodes), name, name+"-0", status)
+	d.register(t, &api.CatalogRegistration{Node: check.Node, SkipNodeUpdate: true, Checks: api.HealthChecks{&check}})
+}
+
+// relay counts the connections to a server.
+type relay struct {
+	address string
+
+	mu        sync.Mutex // guards the fields below
+	now, most int
+	conns     map[net.Conn]bool
+}
+
+func newRelay(t *testing.T, target string) *relay {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{address: listener.Addr().String(), conns: make(map[net.Conn]bool)}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { r.carry(in, target) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		r.cut()
+		wg.Wait()
+	})
+	return r
+}
+
+// cut ends every connection.
+func (r *relay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		_ = c.Close()
+	}
+}
+
+func (r *relay) carry(in net.Conn, target string) {
+	out, err := net.Dial("tcp", target)
+	if err != nil {
+		_ = in.Close()
+		return
+	}
+	r.mu.Lock()
+	r.conns[in], r.conns[out] = true, true
+	r.now++
+	r.most = max(r.most, r.now)
+	r.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
+		wg.Go(func() {
+			_, _ = io.Copy(way[0], way[1])
+			_, _ = in.Close(), out.Close()
+		})
+	}
+	wg.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.conns, in)
+	delete(r.conns, out)
+	r.now--
+}
+
+func (r *relay) peak() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.most
+}
+
+// With the default limits of Consul (200 connections of one address), hundreds
+// of services and nodes are watched in every mode, and others on this host still
+// get through.
+func TestConnections(t *testing.T) {
+	tests := map[string]struct {
+		services, nodes int
+		https           bool
+		force, want     Mode
+		most            int
+	}{
+		"PlainManyServices": {400, 4, false, ModeAuto, ModeHints, 40},
+		"PlainNodes":        {400, 120, false, ModeAuto, ModeHints, 150},
+		"PlainManyNodes":    {400, 250, false, ModeAuto, ModeSweep, 40},
+		"HTTPS":             {400, 250, true, ModeAuto, ModeHints, 6},
+		"HTTPSPerService":   {450, 250, true, ModePerService, ModePerService, 8},
+		"HTTPSFewServices":  {100, 120, true, ModeAuto, ModePerService, 6},
+		"HTTPSCrowded":      {400, 2, true, ModeAuto, ModePerService, 8},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			server := servers.Consul(t, servers.ConsulConfig{TLS: true})
+			d := newDriver(t, server)
+			d.fill(t, tt.services, tt.nodes)
+			config := Config{Mode: tt.force}
+			target := server.Addr
+			if tt.https {
+				at, err := url.Parse(server.HTTPS)
+				if err != nil {
+					t.Fatal(err)
+				}
+				target = at.Host
+			}
+			counted := newRelay(t, target)
+			config.Address = "http://" + counted.address
+			if tt.https {
+				config.Address, config.CAFile = "https://"+counted.address, server.CAFile
+			}
+			source, _ := newSource(t, config)
+			w := startWatcher(t, source, nil)
+			w.until(t, "all services", func(s registry.Snapshot) bool { return s.Len() == tt.services })
+			if got := source.Mode(); got != tt.want {
+				t.Errorf("the mode is %q, want %q", got, tt.want)
+			}
+			for n := range 100 {
+				d.flip(t, n, tt.nodes, api.HealthCritical)
+			}
+			w.until(t, "the flips", func(s registry.Snapshot) bool {
+				for n := range 100 {
+					i := instances(s, fmt.Sprintf("svc-%d", n))
+					if len(i) != 2 || i[0].Health == i[1].Health {
+						return false
+					}
+				}
+				return true
+			})
+			if _, err := source.Read(t.Context()); err != nil {
+				t.Error(err)
+			}
+			t.Logf("%d services on %d nodes, mode %s: at most %d connections", tt.services, tt.nodes, source.Mode(), counted.peak())
+			if counted.peak() > tt.most {
+				t.Errorf("%d connections at once, want at most %d", counted.peak(), tt.most)
+			}
+			counted.cut() // a cut is an error, and not emptiness
+			if err := w.ends(t, 5*time.Second); err == nil {
+				t.Error("Watch ended without an error")
+			}
+			w = startWatcher(t, source, func(s registry.Snapshot) string {
+				if s.Len() != tt.services {
+					return fmt.Sprintf("a snapshot has %d services", s.Len())
+				}
+				return ""
+			})
+			w.first(t)
+		})
+	}
+}
+
+// More nodes come than plain HTTP has connections for: the mode is chosen again,
+// before Consul refuses anything.
+func TestModeIsChosenAgain(t *testing.T) {
+	server := servers.Consul(t, servers.ConsulConfig{})
+	d := newDriver(t, server)
+	d.fill(t, 10, 10)
+	source, _ := newSource(t, Config{Address: server.HTTP})
+	w := startWatcher(t, source, func(s registry.Snapshot) string {
+		if s.Len() < 10 {
+			return fmt.Sprintf("a snapshot has %d services", s.Len())
+		}
+		return ""
+	})
+	w.first(t)
+	if source.Mode() != ModeHints {
+		t.Errorf("the mode is %q, want hints", source.Mode())
+	}
+	d.fill(t, 200, 200)
+	w.until(t, "all services", func(s registry.Snapshot) bool { return s.Len() == 200 && source.Mode() == ModeSweep })
+}
+
+// TestFiveThousand logs how long 5,000 services take, and holds the start to a
+// bound that only a mistake exceeds.
+func TestFiveThousand(t *testing.T) {
+	if os.Getenv("SEAMARK_SCALE") == "" && testing.Short() {
+		t.Skip("not in short mode")
+	}
+	server := servers.Consul(t, servers.ConsulConfig{TLS: true})
+	d := newDriver(t, server)
+	d.fill(t, 5000, 200)
+	for _, config := range []Config{
+		{Address: server.HTTPS, CAFile: server.CAFile, Mode: ModeHints},
+		{Address: server.HTTPS, CAFile: server.CAFile, Mode: ModePerService},
+		{Address: server.HTTP, Mode: ModeSweep},
+	} {
+		source, _ := newSource(t, config)
+		began := time.Now()
+		w := startWatcher(t, source, nil)
+		if s := w.first(t); s.Len() != 5000 {
+			t.Errorf("%s: the first snapshot has %d services", config.Mode, s.Len())
+		}
+		took := time.Since(began)
+		began = time.Now()
+		if s, err := source.Read(t.Context()); err != nil || s.Len() != 5000 {
+			t.Errorf("%s: Read gave %d services, %v", config.Mode, s.Len(), err)
+		}
+		t.Logf("5,000 services, %s: first snapshot after %v, Read %v", config.Mode, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+		w.stop(t)
+	}
+}
+
+// BenchmarkChange measures a health flip from before it is sent until it is
+// emitted: 1,000 services of two instances on 50 nodes, one flip at a time, and
+// 100 flips a second.
+func BenchmarkChange(b *testing.B) {
+	const services, nodes = 1000, 50
+	server := servers.Consul(b, servers.ConsulConfig{TLS: true})
+	d := newDriver(b, server)
+	d.fill(b, services, nodes)
+	for _, config := range []Config{
+		{Address: server.HTTP, Mode: ModeHints},
+		{Address: server.HTTPS, CAFile: server.CAFile, Mode: ModeHints},
+		{Address: server.HTTPS, CAFile: server.CAFile, Mode: ModePerService},
+		{Address: server.HTTP, Mode: ModeSweep},
+	} {
+		at, _ := url.Parse(config.Address)
+		for _, every := range []time.Duration{0, 10 * time.Millisecond} {
+			b.Run(fmt.Sprintf("%s/%s/every=%v", config.Mode, at.Scheme, every), func(b *testing.B) {
+				benchmarkFlips(b, d, config, services, nodes, every)
+			})
+		}
+	}
+}
+
+func benchmarkFlips(b *testing.B, d *driver, config Config, services, nodes int, every time.Duration) {
+	source, _ := newSource(b, config)
+	var mu sync.Mutex
+	sent := make(map[string]time.Time) // flipped, not seen yet
+	var took []time.Duration
+	seen := make(chan struct{}, 1)
+	var before registry.Snapshot
+	ctx, cancel := context.WithCancel(b.Context())
+	started := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = source.Watch(ctx, func(s registry.Snapshot) {
+			now := time.Now()
+			mu.Lock()
+			for _, c := range registry.Diff(before, s) {
+				if at, ok := sent[c.Key.Name]; ok {
+					took = append(took, now.Sub(at))
+					delete(sent, c.Key.Name)
+				}
+			}
+			mu.Unlock()
+			if before.Len() == 0 {
+				close(started)
+			}
+			before = s
+			select {
+			case seen <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	defer func() { cancel(); <-done }()
+	select {
+	case <-started:
+	case <-done:
+		b.Fatal("Watch ended")
+	}
+	wait := func(left int) {
+		limit := time.After(10 * time.Second)
+		for {
+			mu.Lock()
+			waiting := len(sent)
+			mu.Unlock()
+			if waiting <= left {
+				return
+			}
+			select {
+			case <-seen:
+			case <-limit:
+				b.Fatalf("%d flips were not seen", waiting)
+			}
+		}
+	}
+	status := api.HealthCritical
+	tick := time.NewTicker(max(every, time.Millisecond))
+	defer tick.Stop()
+	b.ResetTimer()
+	for n := range b.N {
+		if n%services == 0 && n > 0 {
+			wait(0)
+			status = map[string]string{api.HealthCritical: api.HealthPassing, api.HealthPassing: api.HealthCritical}[status]
+		}
+		if every > 0 {
+			<-tick.C
+		}
+		mu.Lock()
+		sent[fmt.Sprintf("svc-%d", n%services)] = time.Now()
+		mu.Unlock()
+		d.flip(b, n%services, nodes, status)
+		if every == 0 {
+			wait(0)
+		}
+	}
+	wait(0)
+	b.StopTimer()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(0, "ns/op")
+	if status == api.HealthCritical { // the next benchmark starts from passing
+		for n := range min(b.N, services) {
+			d.flip(b, n, nodes, api.HealthPassing)
+		}
+	}
+}
