@@ -43,18 +43,34 @@ type mesh struct {
 	dir  string
 	dns  string // host:port
 	http string // host:port
+
+	agentHTTP map[string]string // host:port of each agent, by its configuration file
 }
 
 // newMesh starts NATS and global-dns and waits until it is ready.
 func newMesh(t *testing.T) *mesh {
 	t.Helper()
-	m := &mesh{nats: servers.NATS(t, servers.NATSConfig{}), dir: t.TempDir()}
+	m := &mesh{nats: servers.NATS(t, servers.NATSConfig{}), dir: t.TempDir(), agentHTTP: map[string]string{}}
+	m.startGlobalDNS(t, "global-dns.yaml")
+	return m
+}
+
+// replica starts another global-dns on the same stream.
+func (m *mesh) replica(t *testing.T) *mesh {
+	t.Helper()
+	next := &mesh{nats: m.nats, dir: m.dir}
+	next.startGlobalDNS(t, "global-dns-2.yaml")
+	return next
+}
+
+func (m *mesh) startGlobalDNS(t *testing.T, file string) {
+	t.Helper()
 	ports, err := servers.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.dns, m.http = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	config := m.write(t, "global-dns.yaml", map[string]any{
+	config := m.write(t, file, map[string]any{
 		"zone": map[string]any{"name": "mesh.internal.", "nameservers": []any{map[string]any{"name": "ns1.mesh.internal.", "addresses": []string{"192.0.2.53"}}}},
 		"nats": map[string]any{"servers": []string{m.nats.URL}},
 		"dns":  map[string]any{"listen": []string{m.dns}},
@@ -62,7 +78,6 @@ func newMesh(t *testing.T) *mesh {
 	})
 	startDaemon(t, "global-dns", config)
 	m.eventually(t, 20*time.Second, "global-dns is ready", func() error { return get("http://"+m.http+"/readyz", nil) })
-	return m
 }
 
 func (m *mesh) write(t *testing.T, name string, content any) string {
@@ -87,6 +102,7 @@ func (m *mesh) agentConfig(t *testing.T, file, cluster, gateway string, source m
 		t.Fatal(err)
 	}
 	http = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	m.agentHTTP[file] = http
 	return m.write(t, file, map[string]any{
 		"cluster": cluster,
 		"nats":    map[string]any{"servers": []string{m.nats.URL}},
