@@ -181,6 +181,26 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestCutNames: names within records that were packed twice point to nothing that
+// the second time did not write.
+func TestCutNames(t *testing.T) {
+	var b packet.Builder
+	var r lookup.Response
+	for n := range 100 {
+		r.Answer = append(r.Answer, records(t, fmt.Sprintf("m. 5 IN NS ns-%d.some.where.", n))...)
+	}
+	got, outcome := b.Build(make([]byte, packet.Room), query(t, "m.", dns.TypeNS, 0), &r, packet.Limits{Size: 1000, Stream: true})
+	m := unpack(t, got)
+	if !outcome.Cut || len(m.Answer) < 40 {
+		t.Fatalf("%d records, %+v", len(m.Answer), outcome)
+	}
+	for n, rr := range m.Answer {
+		if rr.String() != r.Answer[n].String() {
+			t.Errorf("record %d is %s", n, rr)
+		}
+	}
+}
+
 // TestParseKeepsNothing: a query that was refused leaves no half-read question.
 func TestParseKeepsNothing(t *testing.T) {
 	if _, err := packet.Parse(make([]byte, 11)); err != packet.ErrShort {
