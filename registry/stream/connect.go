@@ -23,6 +23,7 @@ type ConnectConfig struct {
 	Credentials string   // file with a JWT and its seed; read again on every reconnect
 	CA          string   // PEM file; read again on every reconnect
 	Cert, Key   string   // PEM files of a client certificate; read again on every reconnect
+	InboxPrefix string   // of the subjects for answers, where the server allows only certain ones; "" = _INBOX
 	Logger      *slog.Logger
 
 	// InProcess, when set, is an embedded server that is spoken to without a
@@ -114,6 +115,9 @@ func (c ConnectConfig) options() ([]nats.Option, error) {
 		nats.PingInterval(pingInterval),
 		nats.ReconnectBufSize(-1), // what could not be sent is an error, never a late surprise
 		nats.IgnoreAuthErrorAbort(),
+	}
+	if c.InboxPrefix != "" {
+		options = append(options, nats.CustomInboxPrefix(c.InboxPrefix))
 	}
 	if c.InProcess != nil {
 		options = append(options, nats.InProcessServer(c.InProcess))

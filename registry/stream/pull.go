@@ -38,6 +38,7 @@ type pull struct {
 	mu        sync.Mutex // held while one message is handed on; guards the fields below
 	closed    bool
 	delivered uint64 // the consumer's count of the last message taken
+	looked    uint64 // what delivered was when rested was asked last
 	asked     int    // messages asked for and not delivered
 
 	heard atomic.Int64 // when anything came, in Unix nanoseconds
@@ -155,10 +156,16 @@ func (p *pull) silent() bool {
 	return !p.busy.Load() && time.Since(time.Unix(0, p.heard.Load())) > 2*heartbeatInterval+heartbeatInterval/2
 }
 
-// idle reports whether nothing is being handed on, nor waiting to be.
-func (p *pull) idle() bool {
-	waiting, _, err := p.sub.Pending()
-	return !p.busy.Load() && err == nil && waiting == 0
+// rested reports whether no message came since it was asked before.
+func (p *pull) rested() bool {
+	if p.busy.Load() { // mu may be held for long
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rested := p.delivered == p.looked
+	p.looked = p.delivered
+	return rested
 }
 
 // parseDelivery reads where a message stands from its reply subject, which the

@@ -85,7 +85,7 @@ func (t *tail) run(ctx context.Context) error {
 			continue
 		case errors.Is(err, ErrStreamChanged), errors.Is(err, jetstream.ErrStreamNotFound) && t.created.IsZero():
 			return err
-		case errors.Is(err, errReconnected):
+		case errors.Is(err, errReconnected), errors.Is(err, errNoEnd):
 			retry, said = firstRetry, false
 			continue
 		}
@@ -178,31 +178,31 @@ func (t *tail) live(ctx context.Context, p *pull, reconnected <-chan struct{}) e
 			case errors.Is(err, ErrStreamChanged):
 				return err
 			case err == nil:
-				t.look(ctx, p, info)
+				if err := t.look(p, info); err != nil {
+					return err
+				}
 			}
 			look.Reset(next)
 		}
 	}
 }
 
+// errNoEnd makes a new consumer, whose creation tells how much is waiting.
+var errNoEnd = errors.New("the end of the stream was not reached, and nothing comes")
+
 // look finds the end where no message told it: the last ones were deleted for
-// their age, or the server counted wrong.
-func (t *tail) look(ctx context.Context, p *pull, info *jetstream.StreamInfo) {
+// their age, the server counted wrong, or the replica that serves us lags.
+func (t *tail) look(p *pull, info *jetstream.StreamInfo) error {
 	t.mu.Lock()
 	if t.target != 0 && info.State.FirstSeq > t.target {
 		t.target = 0
 	}
 	known := t.ended
 	t.mu.Unlock()
-	if known || !p.idle() {
-		return
+	if p.rested() && !known {
+		return errNoEnd
 	}
-	bounded, stop := t.conn.bound(ctx)
-	defer stop()
-	consumer, err := t.conn.js.Consumer(bounded, t.stream, p.name)
-	if err == nil && consumer.CachedInfo().NumPending == 0 && p.idle() {
-		t.reachEnd(p)
-	}
+	return nil
 }
 
 // begin remembers which stream this is and where its end was.
@@ -244,7 +244,7 @@ func (t *tail) check(ctx context.Context, info *jetstream.StreamInfo, thorough b
 		return fmt.Errorf("%w: %s begins at %d, behind %d which was read last", ErrStreamChanged, t.stream, state.FirstSeq, last.sequence)
 	}
 	t.doubted = 0
-	if !thorough || last.sequence == 0 || last.sequence < state.FirstSeq {
+	if !thorough || len(t.filters) > 0 || last.sequence == 0 || last.sequence < state.FirstSeq {
 		return nil
 	}
 	m, found, err := t.conn.at(ctx, t.stream, last.sequence)

@@ -58,6 +58,13 @@ func connect(t testing.TB, replicas int) *stream.Conn {
 	return c
 }
 
+// connectTwice starts a server, with a connection for a writer and one for a reader.
+func connectTwice(t testing.TB) (writer, reader *stream.Conn) {
+	t.Helper()
+	s, c := streamtest.Streams(t)
+	return c, streamtest.Connect(t, s)
+}
+
 func TestResendIsStoredOnce(t *testing.T) {
 	for name, test := range map[string]struct{ replicas, events int }{
 		"one replica, single":    {1, 1},
