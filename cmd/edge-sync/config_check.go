@@ -157,6 +157,9 @@ func (s *Nacos) checkMeetings(r *config.Report) {
 	for i, n := range s.Namespaces {
 		for j, g := range n.Groups {
 			at := fmt.Sprintf("source.nacos.namespaces[%d].groups[%d]", i, j)
+			if r.Bad(at) {
+				continue
+			}
 			source, target := place{n.ID, g.Name}, registry.ServiceKey{Namespace: n.As, Name: "a" + g.Suffix}.Labels()
 			if first, ok := places[source]; ok {
 				r.Add(at, "group %q of namespace %q is given already as %s", g.Name, n.ID, first)
@@ -173,6 +176,9 @@ func (d *document) gateways(r *config.Report) Gateways {
 	for i, g := range d.Gateways.Static {
 		at := fmt.Sprintf("gateways.static[%d]", i)
 		g.check(r, at)
+		if first := slices.IndexFunc(d.Gateways.Static, func(o gateway) bool { return o.Name == g.Name }); first < i {
+			r.Add(at+".name", "%.64q is the name of gateways.static[%d] too", g.Name, first)
+		}
 		if r.Bad(at) {
 			continue
 		}

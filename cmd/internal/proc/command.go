@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -74,6 +75,9 @@ func (p *Process) Reloads(ctx context.Context, reload func(why string)) error {
 		cancel(nil)
 		<-watched
 	}()
+	settle := time.NewTimer(time.Hour)
+	defer settle.Stop()
+	settle.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -81,10 +85,16 @@ func (p *Process) Reloads(ctx context.Context, reload func(why string)) error {
 		case <-p.hangup:
 			reload("SIGHUP")
 		case <-changed:
+			settle.Reset(written)
+		case <-settle.C:
 			reload("file")
 		}
 	}
 }
+
+// written is how long a configuration file must rest before it is read again: the
+// first half of one may well be valid, and without gateways.
+const written = 250 * time.Millisecond
 
 // options are the settings that are no part of the configuration file.
 type options struct {

@@ -50,7 +50,8 @@ func Load(path string) (registry.ZoneRecord, []config.Fault) {
 
 // Record makes the zone record, and tells what is wrong where it was written.
 func (z Zone) Record(r *config.Report) registry.ZoneRecord {
-	if z.Contact == "" {
+	byDefault := z.Contact == ""
+	if byDefault {
 		z.Contact = "hostmaster." + z.Name
 	}
 	record := registry.ZoneRecord{
@@ -62,6 +63,9 @@ func (z Zone) Record(r *config.Report) registry.ZoneRecord {
 	_, faults := registry.CleanZone(record)
 	add := func(field string, faults []registry.Fault) {
 		for _, f := range faults {
+			if f.Field == "contact" && byDefault {
+				f.Field = "name" // of which it was made
+			}
 			r.Add(field+f.Field, "%s", f.Detail)
 		}
 	}
