@@ -56,7 +56,9 @@ func (c *catalogue) remove(names ...string) {
 
 // replace makes the catalogue hold exactly these services.
 func (c *catalogue) replace(services ...registry.Service) {
-	c.change(func(_ registry.Snapshot, index string) registry.Snapshot { return registry.NewSnapshot(index, services...) })
+	c.change(func(_ registry.Snapshot, index string) registry.Snapshot {
+		return registry.NewSnapshot(index, services...)
+	})
 }
 
 func (c *catalogue) now() registry.Snapshot {
@@ -160,7 +162,7 @@ func service(name string, instances int) registry.Service {
 	s := registry.Service{Key: key(name)}
 	for n := range instances {
 		s.Instances = append(s.Instances, registry.Instance{
-			ID: fmt.Sprintf("%s-%02d", name, n), Address: fmt.Sprintf("10.0.0.%d", n+1), Port: 8080, Weight: 1, Health: registry.Passing,
+			ID: fmt.Sprintf("%s-%03d", name, n), Address: fmt.Sprintf("10.0.0.%d", n+1), Port: 8080, Weight: 1, Health: registry.Passing,
 		})
 	}
 	return s

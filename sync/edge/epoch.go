@@ -189,8 +189,25 @@ func (l *leader) insist(ctx context.Context, call func() error) error {
 		if time.Since(began) > a.config.Timing.Lapse { // whoever reads the lease is to know
 			l.renewal.say(registry.PhaseSyncing, "the stream does not acknowledge: "+err.Error())
 		}
-		if !pause(ctx, retry.NextBackOff()) {
+		if err := l.pause(ctx, retry.NextBackOff()); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits, and notes meanwhile what changes, so that each change says truly
+// since when it waited.
+func (l *leader) pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-l.agent.intake.changed:
+			l.take()
 		}
 	}
 }

@@ -30,12 +30,13 @@ type link struct {
 	writer registry.Writer
 	holder string
 
-	mu    sync.Mutex
-	down  bool                                // nothing gets through
-	cut   bool                                // for ever, and at once: the process was killed
-	next  func(request string, try int) fault // nil: all works
-	tries int
-	sends []send
+	mu     sync.Mutex
+	down   bool                                // nothing gets through
+	cut    bool                                // for ever, and at once: the process was killed
+	next   func(request string, try int) fault // nil: all works
+	frozen chan struct{}                       // the process stands still until it is closed
+	tries  int
+	sends  []send
 }
 
 // send is one request that was to store events.
@@ -69,7 +70,11 @@ func (k *link) call(ctx context.Context, request string, effect func() error) er
 	if k.next != nil {
 		f = k.next(request, k.tries)
 	}
+	frozen := k.frozen
 	k.mu.Unlock()
+	if frozen != nil {
+		<-frozen
+	}
 	switch {
 	case cut:
 		f = fails

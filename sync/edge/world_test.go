@@ -52,11 +52,13 @@ func newWorld(services ...registry.Service) *world {
 func inWorld(t *testing.T, w *world, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		defer func() {
+			w.end()
+			if report := w.audit(); report != "" {
+				t.Error(report)
+			}
+		}()
 		f(t, w)
-		w.end()
-		if report := w.audit(); report != "" {
-			t.Error(report)
-		}
 	})
 }
 
@@ -211,8 +213,8 @@ func (w *world) difference(want registry.Snapshot) string {
 		return "the last message of each fact and the whole history give different views"
 	}
 	if changes := registry.Diff(w.published(), populated(want)); len(changes) > 0 {
-		return fmt.Sprintf("%d services differ from the registry; of the first the stream has %v, the registry %v",
-			len(changes), changes[0].Old, changes[0].New)
+		return fmt.Sprintf("%d services differ from the registry; of the first, %s, it differs in %+v",
+			len(changes), changes[0].Key, *registry.Compare(changes[0].Old, changes[0].New))
 	}
 	l, ok := w.memory.standingLease()
 	c := last.Cluster(cluster)
@@ -241,9 +243,12 @@ func populated(s registry.Snapshot) registry.Snapshot {
 	return registry.NewSnapshot("", all...)
 }
 
-// mustEqual fails the test when the stream is not what the registry says.
+// mustEqual fails the test when, with the next renewal of the lease, the stream is
+// not what the registry says.
 func (w *world) mustEqual(t *testing.T, want registry.Snapshot) {
 	t.Helper()
+	time.Sleep(2100 * time.Millisecond)
+	synctest.Wait()
 	if d := w.difference(want); d != "" {
 		t.Error(d)
 	}
