@@ -24,11 +24,12 @@ func Signals(ctx context.Context) (signalled context.Context, stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		defer signal.Stop(received)
 		select {
 		case s := <-received:
+			signal.Stop(received) // first, so that the next signal is not lost
 			cancel(SignalError{s})
 		case <-signalled.Done():
+			signal.Stop(received)
 		}
 	}()
 	return signalled, func() {
