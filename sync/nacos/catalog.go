@@ -35,12 +35,21 @@ func (o origin) before(p origin) int {
 	)
 }
 
-// mapped returns the service as the mesh sees it; ok is false when its name is
-// refused.
-func (o origin) mapped(r reading) (s registry.Service, refused []*registry.Refusal, ok bool) {
+// said is what a reading says of a service, in the words of the mesh.
+type said struct {
+	service   registry.Service // without instances when there is none, or its name is refused
+	refused   []*registry.Refusal
+	protected bool
+	time      uint64
+}
+
+func (s *said) empty() bool { return len(s.service.Instances) == 0 }
+
+// mapped translates a reading.
+func (o origin) mapped(r reading) *said {
 	instances, refused := r.instances()
-	s, notes, ok := registry.CleanService(o.unit.as, o.name+o.unit.suffix, instances)
-	return s, append(refused, notes...), ok
+	service, notes, _ := registry.CleanService(o.unit.as, o.name+o.unit.suffix, instances)
+	return &said{service: service, refused: append(refused, notes...), protected: r.protected, time: r.time}
 }
 
 // catalog joins the services of all units into one snapshot. A service without
@@ -77,31 +86,27 @@ func (c *catalog) current(o origin) *registry.Service {
 	return nil
 }
 
-// put makes the catalog say of the service what the reading says.
-func (c *catalog) put(o origin, r reading) {
-	s, refused, ok := o.mapped(r)
+// put makes the catalog say this of the service.
+func (c *catalog) put(o origin, is *said) {
 	e := c.services[o]
 	if e == nil {
 		e = &catalogEntry{}
 		c.services[o] = e
 	}
-	c.tell(e, o, refused)
-	if !ok {
-		s = registry.Service{}
-	}
-	c.time = max(c.time, r.time)
+	c.tell(e, o, is.refused)
+	c.time = max(c.time, is.time)
 	before := e.service
-	if before.Equal(s) || len(before.Instances) == 0 && len(s.Instances) == 0 {
+	if before.Equal(is.service) || len(before.Instances) == 0 && is.empty() {
 		return
 	}
-	e.service = s
+	e.service = is.service
 	switch {
 	case len(before.Instances) == 0:
-		c.claim(s.Key, o)
-	case len(s.Instances) == 0:
+		c.claim(is.service.Key, o)
+	case is.empty():
 		c.unclaim(before.Key, o)
 	}
-	c.touched[cmp.Or(s.Key, before.Key)] = struct{}{}
+	c.touched[cmp.Or(is.service.Key, before.Key)] = struct{}{}
 }
 
 // forget takes the service out of the catalog.

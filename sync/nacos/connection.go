@@ -62,9 +62,11 @@ func (s *Source) connect(ctx context.Context, api *openAPI, secure *tls.Config, 
 	var all []error
 	first := int(api.preferred.Load())
 	for n := range s.config.Servers {
-		server := s.config.Servers[(first+n)%len(s.config.Servers)]
+		at := (first + n) % len(s.config.Servers)
+		server := s.config.Servers[at]
 		c, err := dial(ctx, server, secure, namespace, api)
 		if err == nil {
+			api.preferred.Store(int32(at)) // two servers may differ for a while
 			return c, nil
 		}
 		if ctx.Err() != nil {
@@ -77,7 +79,7 @@ func (s *Source) connect(ctx context.Context, api *openAPI, secure *tls.Config, 
 
 // dial connects to one server. The connection outlives ctx, which only bounds the
 // dialling.
-func dial(ctx context.Context, server string, secure *tls.Config, namespace string, api *openAPI) (c *connection, err error) {
+func dial(ctx context.Context, server string, secure *tls.Config, namespace string, api *openAPI) (*connection, error) {
 	host, port, err := parseServer(server)
 	if err != nil {
 		return nil, err
@@ -92,29 +94,35 @@ func dial(ctx context.Context, server string, secure *tls.Config, namespace stri
 	if err != nil {
 		return nil, err
 	}
+	c := &connection{namespace: namespace, conn: conn, client: wire.NewRequestClient(conn), api: api, local: localAddress(target)}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c = &connection{namespace: namespace, conn: conn, client: wire.NewRequestClient(conn), cancel: cancel, api: api, local: localAddress(target)}
-	defer func() {
-		if err != nil {
-			c.close()
-		}
-	}()
+	c.cancel = cancel
+	if err := c.setUp(ctx, life); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// setUp opens the stream, which ends with life, and waits until the server has
+// taken the connection in.
+func (c *connection) setUp(ctx, life context.Context) (err error) {
 	ctx, done := context.WithTimeoutCause(ctx, grpcTimeout, fmt.Errorf("not connected within %v", grpcTimeout))
 	defer done()
 	if err := c.request(ctx, "ServerCheckRequest", struct{}{}, &struct{}{}); err != nil {
-		return nil, err
+		return err
 	}
-	if c.stream, err = wire.NewBiRequestStreamClient(conn).RequestBiStream(life); err != nil {
-		return nil, err
+	if c.stream, err = wire.NewBiRequestStreamClient(c.conn).RequestBiStream(life); err != nil {
+		return err
 	}
 	err = c.push("ConnectionSetupRequest", map[string]any{
-		"clientVersion": clientVersion, "tenant": namespace, "clientAbilities": struct{}{},
+		"clientVersion": clientVersion, "tenant": c.namespace, "clientAbilities": struct{}{},
 		"labels": map[string]string{"source": "sdk", "module": "naming"},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return c, c.registered(ctx)
+	return c.registered(ctx)
 }
 
 // registered waits until the server has taken the connection in. It does not say

@@ -100,13 +100,15 @@ func (a *openAPI) names(ctx context.Context, u *unit) ([]string, error) {
 // that is not there has none.
 func (a *openAPI) instances(ctx context.Context, o origin) (reading, error) {
 	path, name := "/v1/ns/instance/list", o.unit.group+"@@"+o.name
-	if a.modern.Load() {
+	modern := a.modern.Load()
+	if modern {
 		path, name = "/v3/client/ns/instance/list", o.name
 	}
 	body, err := a.get(ctx, path, url.Values{
 		"namespaceId": {o.unit.namespace}, "groupName": {o.unit.group}, "serviceName": {name}, "healthyOnly": {"false"},
 	})
-	if errors.Is(err, errUnsupported) && a.modern.CompareAndSwap(false, true) {
+	if errors.Is(err, errUnsupported) && !modern {
+		a.modern.Store(true)
 		return a.instances(ctx, o)
 	}
 	if err != nil {

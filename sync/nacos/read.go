@@ -176,7 +176,7 @@ func (r *reader) readOne(ctx context.Context, o origin) error {
 func (r *reader) snapshot() registry.Snapshot {
 	c := newCatalog(func(*registry.Refusal) {})
 	for o, reading := range r.readings {
-		c.put(o, reading)
+		c.put(o, o.mapped(reading))
 	}
 	snapshot, _ := c.flush()
 	return snapshot

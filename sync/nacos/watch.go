@@ -44,7 +44,7 @@ type watch struct {
 	started   time.Time
 	complete  time.Time // since when the catalog is whole; zero before
 	emitted   bool
-	heldBack  bool
+	missing   int       // instances that the first snapshot waits for
 	httpFails time.Time // since when no reading works; zero when they do
 	httpError error
 	repaired  uint64
@@ -178,9 +178,11 @@ func (w *watch) publish() {
 			}
 		}
 		w.complete = time.Now()
+		w.first(true)
+		return
 	}
 	if !w.emitted {
-		w.first()
+		w.first(false)
 		return
 	}
 	if snapshot, changed := w.catalog.flush(); changed {
@@ -190,15 +192,16 @@ func (w *watch) publish() {
 
 // first emits the first snapshot, if need be after a wait for what an outage has
 // made the registry forget.
-func (w *watch) first() {
-	snapshot, _ := w.catalog.flush()
-	lost := w.source.recall()
-	if lost != nil && time.Since(w.complete) < w.timing.settle {
-		if gone := missing(*lost, snapshot); gone > 0 {
-			if !w.heldBack {
-				w.heldBack = true
-				w.source.logger.Warn("instances are missing after an outage: waiting whether they register again", "instances", gone, "at_most", w.timing.settle)
+func (w *watch) first(fresh bool) {
+	snapshot, changed := w.catalog.flush()
+	if lost := w.source.recall(); lost != nil && time.Since(w.complete) < w.timing.settle {
+		if fresh || changed {
+			waited := w.missing > 0
+			if w.missing = missing(*lost, snapshot); w.missing > 0 && !waited {
+				w.source.logger.Warn("instances are missing after an outage: waiting whether they register again", "instances", w.missing, "at_most", w.timing.settle)
 			}
+		}
+		if w.missing > 0 {
 			return
 		}
 	}
@@ -294,7 +297,7 @@ func (w *watch) refuse(o origin, refusal *registry.Refusal) {
 	w.source.refused(&registry.Refusal{Reason: refusal.Reason, Detail: clip(o.unit.String()) + ": " + refusal.Detail})
 }
 
-// given up: the service is neither listed nor has it instances.
+// giveUp ends with a service that is neither listed nor has instances.
 func (w *watch) giveUp(s *subscription) {
 	w.settled(s)
 	delete(w.subs, s.origin)
@@ -330,9 +333,9 @@ func (w *watch) received() {
 // Nacos has only lost sight of the instances: the open API must agree.
 func (w *watch) told(s *subscription, r reading) {
 	s.suspect = nil
-	mapped, _, _ := s.origin.mapped(r)
-	if s.emptied = len(mapped.Instances) == 0; !s.emptied {
-		w.apply(s, r)
+	is := s.origin.mapped(r)
+	if s.emptied = is.empty(); !s.emptied {
+		w.apply(s, is)
 		return
 	}
 	if s.known && w.catalog.current(s.origin) == nil {
@@ -342,18 +345,18 @@ func (w *watch) told(s *subscription, r reading) {
 	w.read(s)
 }
 
-// apply makes the catalog say what the reading says.
-func (w *watch) apply(s *subscription, r reading) {
-	if r.protected != s.shielded {
-		s.shielded = r.protected
-		if r.protected {
+// apply makes the catalog say this of the service.
+func (w *watch) apply(s *subscription, is *said) {
+	if is.protected != s.shielded {
+		s.shielded = is.protected
+		if is.protected {
 			w.source.logger.Warn("Nacos hides health behind its protect threshold: unknown", "service", s.origin.String())
 		} else {
 			w.source.logger.Info("Nacos tells health again", "service", s.origin.String())
 		}
 	}
 	s.emptied = false
-	w.catalog.put(s.origin, r)
+	w.catalog.put(s.origin, is)
 	w.settled(s)
 }
 

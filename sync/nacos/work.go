@@ -328,25 +328,25 @@ func forbiddenName(err error) bool {
 func (w *watch) compare(s *subscription, r result) {
 	now := time.Now()
 	s.failing, s.checked = time.Time{}, now
-	mapped, _, _ := s.origin.mapped(r.reading)
-	current := w.catalog.current(s.origin)
-	empty := len(mapped.Instances) == 0
+	is, current := s.origin.mapped(r.reading), w.catalog.current(s.origin)
 	switch {
-	case s.absent >= 2 && empty:
+	case s.absent >= 2 && is.empty():
 		w.giveUp(s)
 	case s.pushes != r.pushes: // overtaken
 		if s.emptied {
 			w.read(s)
 		}
-	case s.emptied && empty: // two witnesses
-		w.apply(s, r.reading)
-	case current == nil && empty, current != nil && mapped.Equal(*current):
+	case s.emptied && is.empty(): // two witnesses
+		w.apply(s, is)
+	case current == nil && is.empty(), current != nil && is.service.Equal(*current):
 		s.suspect, s.emptied = nil, false
 		w.settled(s)
-	case w.twice(s, mapped, now):
+	case w.twice(s, is.service, now):
 		w.repaired++
 		w.source.logger.Warn("a change was not pushed: repaired by a reading", "service", s.origin.String(), "repaired", w.repaired)
-		w.apply(s, r.reading)
+		w.apply(s, is)
+	case s.emptied: // the open API may be behind
+		w.later(s, now.Add(w.timing.retry))
 	default:
 		w.later(s, now.Add(w.timing.again))
 	}
@@ -355,9 +355,9 @@ func (w *watch) compare(s *subscription, r result) {
 // twice reports whether two readings some time apart say this of the service,
 // with no push in between. One alone may be older or newer than the pushes: from
 // another server of the cluster, or while a push is delayed.
-func (w *watch) twice(s *subscription, mapped registry.Service, now time.Time) bool {
-	if s.suspect == nil || !s.suspect.Equal(mapped) {
-		s.suspect, s.suspects = &mapped, now
+func (w *watch) twice(s *subscription, is registry.Service, now time.Time) bool {
+	if s.suspect == nil || !s.suspect.Equal(is) {
+		s.suspect, s.suspects = &is, now
 		return false
 	}
 	if now.Sub(s.suspects) < w.timing.again {
