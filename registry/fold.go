@@ -13,7 +13,8 @@ type Fold struct {
 	names      *draft[Labels, *Name]
 	clusters   map[ClusterID]*ClusterState
 	dirty      map[ClusterID]bool // their states are not part of a View yet
-	shared     bool               // the namespaces map belongs to a View
+	shared     bool               // view.namespaces belongs to a View
+	namespaces map[namespaceKey]int
 	trails     map[ClusterID]*trail
 	facts      map[Fact]position // the latest message of facts that are no service
 	quarantine map[Fact]uint64   // the sequence of a fact's latest message, when it can't be used
@@ -29,7 +30,8 @@ type position struct {
 // NewFold returns an empty fold.
 func NewFold() *Fold {
 	return &Fold{
-		view:       View{namespaces: map[namespaceKey]int{}},
+		view:       View{namespaces: map[namespaceKey]bool{}},
+		namespaces: map[namespaceKey]int{},
 		names:      draftOf(table[Labels, *Name]{}),
 		clusters:   map[ClusterID]*ClusterState{},
 		dirty:      map[ClusterID]bool{},
@@ -196,15 +198,28 @@ func (f *Fold) account(c *ClusterState, namespace string, old, new *Record) {
 	f.addNamespace(namespaceKey{c.ID, namespace}, step)
 }
 
+// addNamespace counts the known services of a namespace. Views need only to know
+// whether there is any, so their map changes with the first and the last.
 func (f *Fold) addNamespace(key namespaceKey, step int) {
-	if step == 0 {
+	before, after := f.namespaces[key], f.namespaces[key]+step
+	switch {
+	case step == 0:
+		return
+	case after == 0:
+		delete(f.namespaces, key)
+	default:
+		f.namespaces[key] = after
+	}
+	if (before > 0) == (after > 0) {
 		return
 	}
 	if f.shared {
 		f.view.namespaces = maps.Clone(f.view.namespaces)
 		f.shared = false
 	}
-	if f.view.namespaces[key] += step; f.view.namespaces[key] == 0 {
+	if after > 0 {
+		f.view.namespaces[key] = true
+	} else {
 		delete(f.view.namespaces, key)
 	}
 }

@@ -25,10 +25,14 @@ type message struct {
 	revision uint64
 	body     []byte
 	what     string // for a person who reads a failure
+	cached   *registry.Message
 }
 
 // decoded passes the message through the same doors as a reader does.
 func (m message) decoded() registry.Message {
+	if m.cached != nil && m.cached.Sequence == m.sequence {
+		return *m.cached
+	}
 	event, err := registry.Decode(m.body)
 	var refused *registry.Refusal
 	if err != nil && !errors.As(err, &refused) {
@@ -78,7 +82,15 @@ func (s *stream) put(what string, e registry.Event) *message {
 	s.messages = append(s.messages, message{
 		fact: e.Fact(), sequence: uint64(len(s.messages)) + 1, epoch: e.Epoch, revision: e.Revision, body: body, what: what,
 	})
-	return &s.messages[len(s.messages)-1]
+	return s.remember()
+}
+
+// remember decodes the message that was stored last, once for all readers.
+func (s *stream) remember() *message {
+	m := &s.messages[len(s.messages)-1]
+	decoded := m.decoded()
+	m.cached = &decoded
+	return m
 }
 
 // own begins an event of the author with its next revision.
@@ -285,6 +297,7 @@ func unreadable(t *rapid.T, s *stream, a *author) {
 	m.what = "unreadable " + m.what
 	m.sequence = uint64(len(s.messages)) + 1
 	s.messages = append(s.messages, m)
+	s.remember()
 }
 
 // rogue is a service of a writer that has lost its epoch, stored all the same.

@@ -102,36 +102,22 @@ type Change struct {
 func Diff(old, new Snapshot) []Change {
 	var changes []Change
 	for n := range tableShards {
-		before, after := shardEntries(old.services, n), shardEntries(new.services, n)
+		before, after := old.services.shard(n), new.services.shard(n)
 		if before == after {
 			continue
 		}
-		if after != nil {
-			for k, s := range after.entries {
-				var was *Service
-				if before != nil {
-					was = before.entries[k]
-				}
-				if was == nil || was != s && !was.Equal(*s) {
-					changes = append(changes, Change{Key: k, Old: was, New: s})
-				}
+		for _, slot := range after.all() {
+			was, _ := before.get(slot.hash, slot.key)
+			if was == nil || was != slot.value && !was.Equal(*slot.value) {
+				changes = append(changes, Change{Key: slot.key, Old: was, New: slot.value})
 			}
 		}
-		if before != nil {
-			for k, was := range before.entries {
-				if after == nil || after.entries[k] == nil {
-					changes = append(changes, Change{Key: k, Old: was})
-				}
+		for _, slot := range before.all() {
+			if _, still := after.find(slot.hash, slot.key); !still {
+				changes = append(changes, Change{Key: slot.key, Old: slot.value})
 			}
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return a.Key.Compare(b.Key) })
 	return changes
-}
-
-func shardEntries[K comparable, V any](t table[K, V], n int) *shard[K, V] {
-	if t.shards == nil {
-		return nil
-	}
-	return t.shards[n]
 }

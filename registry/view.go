@@ -19,13 +19,13 @@ type View struct {
 	zoneAt     uint64
 	clusters   map[ClusterID]*ClusterState
 	names      table[Labels, *Name]
-	namespaces map[namespaceKey]int
+	namespaces map[namespaceKey]bool
 	conflicts  int
 	services   int
 }
 
-// namespaceKey counts the known services of a namespace's label: in any cluster
-// when cluster is "", else in that one.
+// namespaceKey is a namespace's label: in any cluster when cluster is "", else in
+// that one.
 type namespaceKey struct {
 	cluster   ClusterID
 	namespace string
@@ -143,7 +143,7 @@ func (v *View) Names() iter.Seq[*Name] {
 // HasNamespace reports whether any service is known in a namespace with this
 // label; with a cluster, whether any is known there in that cluster.
 func (v *View) HasNamespace(label string, cluster ClusterID) bool {
-	return v.namespaces[namespaceKey{cluster, label}] > 0
+	return v.namespaces[namespaceKey{cluster, label}]
 }
 
 // Services counts the services that are known, each once.
