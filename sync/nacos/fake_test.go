@@ -36,9 +36,10 @@ type fake struct {
 	streams map[wire.BiRequestStream_RequestBiStreamServer]func()
 	setup   int // requests that are still refused because the connection is new
 	acks    int
+	login   func() string // gives tokens; nil: there is no log-in
 }
 
-func newFake(t *testing.T) *fake {
+func newFake(t testing.TB) *fake {
 	t.Helper()
 	f := &fake{
 		grpc: make(map[string]string), http: make(map[string]string), refuse: make(map[string]int), asked: make(map[string]int),
@@ -85,7 +86,7 @@ func hostJSON(ip string, healthy bool) string {
 }
 
 // set changes both sides, and pushes.
-func (f *fake) set(t *testing.T, name, service string) {
+func (f *fake) set(t testing.TB, name, service string) {
 	t.Helper()
 	f.change(func() { f.grpc[name], f.http[name] = service, service })
 	f.push(t, service)
@@ -104,12 +105,12 @@ func (f *fake) count(what string) int {
 }
 
 // push sends a ServiceInfo to everybody.
-func (f *fake) push(t *testing.T, service string) {
+func (f *fake) push(t testing.TB, service string) {
 	t.Helper()
 	f.send(t, "NotifySubscriberRequest", fmt.Sprintf(`{"requestId":"1","serviceInfo":%s}`, service))
 }
 
-func (f *fake) send(t *testing.T, kind, body string) {
+func (f *fake) send(t testing.TB, kind, body string) {
 	t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -201,6 +202,12 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch path {
+	case "/v1/auth/users/login":
+		if f.login == nil {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintf(w, `{"accessToken":%q,"tokenTtl":18000}`, f.login())
 	case "/v1/ns/service/list":
 		var names []string
 		for name := range f.http {

@@ -43,14 +43,14 @@ func TestMain(m *testing.M) {
 type api struct{ base string }
 
 // open returns the shared server.
-func open(t *testing.T) (*servers.NacosServer, api) {
+func open(t testing.TB) (*servers.NacosServer, api) {
 	t.Helper()
 	server := shared.For(t)
 	return server, api{"http://" + server.Addr + "/nacos/v1/ns"}
 }
 
 // send makes one request, which must succeed.
-func (a api) send(t *testing.T, method, path string, query url.Values) string {
+func (a api) send(t testing.TB, method, path string, query url.Values) string {
 	t.Helper()
 	body, err := a.try(method, path, query)
 	if err != nil {
@@ -138,7 +138,7 @@ func (p place) id(service string, i instance) string {
 }
 
 // oneGroup is a configuration that reads the public namespace's default group.
-func oneGroup(t *testing.T, address string) Config {
+func oneGroup(t testing.TB, address string) Config {
 	return Config{
 		Servers:    []string{address},
 		Namespaces: []Namespace{{Groups: []Group{{Name: "DEFAULT_GROUP"}}}},
@@ -146,7 +146,7 @@ func oneGroup(t *testing.T, address string) Config {
 	}
 }
 
-func mustNew(t *testing.T, c Config) *Source {
+func mustNew(t testing.TB, c Config) *Source {
 	t.Helper()
 	s, err := New(c)
 	if err != nil {
@@ -156,7 +156,7 @@ func mustNew(t *testing.T, c Config) *Source {
 }
 
 // testLogger logs to the test until it ends.
-func testLogger(t *testing.T) *slog.Logger {
+func testLogger(t testing.TB) *slog.Logger {
 	w := &testWriter{t: t}
 	t.Cleanup(func() {
 		w.mu.Lock()
@@ -167,7 +167,7 @@ func testLogger(t *testing.T) *slog.Logger {
 }
 
 type testWriter struct {
-	t    *testing.T
+	t    testing.TB
 	mu   sync.Mutex
 	over bool
 }
@@ -193,7 +193,7 @@ type line struct {
 	wg        sync.WaitGroup
 }
 
-func newLine(t *testing.T, server *servers.NacosServer) *line {
+func newLine(t testing.TB, server *servers.NacosServer) *line {
 	t.Helper()
 	l := &line{targets: [2]string{server.Addr, fmt.Sprintf("127.0.0.1:%d", server.Port+grpcOffset)}, open: make(map[net.Conn]struct{})}
 	for range 100 {
@@ -275,7 +275,7 @@ func (l *line) accept(listener net.Listener, target string) {
 }
 
 // eventually polls until check says "".
-func eventually(t *testing.T, within time.Duration, check func() string) {
+func eventually(t testing.TB, within time.Duration, check func() string) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {
@@ -303,7 +303,7 @@ type registrar struct {
 	held       map[[2]string][]map[string]any
 }
 
-func newRegistrar(t *testing.T, server *servers.NacosServer, namespace string) *registrar {
+func newRegistrar(t testing.TB, server *servers.NacosServer, namespace string) *registrar {
 	t.Helper()
 	if namespace == "" {
 		namespace = publicNamespace
@@ -318,7 +318,7 @@ func newRegistrar(t *testing.T, server *servers.NacosServer, namespace string) *
 }
 
 // connect connects, and registers again what is held.
-func (r *registrar) connect(t *testing.T) {
+func (r *registrar) connect(t testing.TB) {
 	t.Helper()
 	connection, err := dial(t.Context(), r.server.Addr, nil, r.namespace, r.api)
 	if err != nil {
@@ -342,7 +342,7 @@ func (r *registrar) close() {
 	<-r.gone
 }
 
-func (r *registrar) publish(t *testing.T, at [2]string, instances []map[string]any) {
+func (r *registrar) publish(t testing.TB, at [2]string, instances []map[string]any) {
 	t.Helper()
 	body := map[string]any{"namespace": r.namespace, "groupName": at[0], "serviceName": at[1], "module": "naming"}
 	kind := "BatchInstanceRequest"
@@ -359,7 +359,7 @@ func (r *registrar) publish(t *testing.T, at [2]string, instances []map[string]a
 }
 
 // put registers exactly these instances; none deregisters.
-func (r *registrar) put(t *testing.T, group, service string, instances ...instance) {
+func (r *registrar) put(t testing.TB, group, service string, instances ...instance) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
