@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"maps"
+	"runtime"
 	"testing"
 	"time"
 
@@ -138,6 +139,21 @@ func TestDecodeKeepsItsPlace(t *testing.T) {
 	m = stream.Decode("somewhere.else", nil, nil, 7, at)
 	if m.Refused == nil || m.Sequence != 7 || m.Fact != (registry.Fact{}) {
 		t.Errorf("%+v", m)
+	}
+}
+
+// A small message that inflates to much is refused before it has.
+func TestDecodeIsBounded(t *testing.T) {
+	bomb := zipped(t, make([]byte, 64<<20))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m := stream.Decode("mesh.v1.amber.svc.default.x", nats.Header{"Content-Encoding": {"gzip"}}, bomb, 7, time.Now())
+	runtime.ReadMemStats(&after)
+	if m.Refused == nil || m.Refused.Reason != "too-large" {
+		t.Errorf("refusal %+v", m.Refused)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
+		t.Errorf("%d bytes were allocated for a body of %d", took, len(bomb))
 	}
 }
 

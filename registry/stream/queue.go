@@ -22,7 +22,7 @@ type item struct {
 	sequence uint64 // 0: no message
 	stored   time.Time
 	received time.Time
-	atEnd    bool // after this item nothing more was waiting in the stream
+	atEnd    bool // with this item the end of the stream is reached
 }
 
 // queue is where messages wait between the connection and the decoder. Whoever

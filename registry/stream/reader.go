@@ -31,7 +31,7 @@ type StartAt struct {
 // Batch is what came together.
 type Batch struct {
 	Messages []registry.Message // in stream order; may be none
-	CaughtUp bool               // after these nothing more was waiting in the stream
+	CaughtUp bool               // the stream's end is reached; see [Conn.Read]
 }
 
 // Read hands on the messages of [EventsStream] in the order of their sequences,
@@ -39,10 +39,9 @@ type Batch struct {
 // goroutine, in batches of what there is: while much is waiting they are large, a
 // single new message comes at once. Batch.Messages belongs to f until it returns.
 //
-// Batch.CaughtUp is true whenever the stream's end was reached (of an empty stream
-// too, with no message); what had been stored when Read began was handed on before
-// it is true for the first time. After a loss of the connection it is true again
-// once that was made good.
+// Batch.CaughtUp is true for the first time when what was stored as Read began has
+// been handed on (of an empty stream too, with no message), later whenever nothing
+// more was waiting. After a loss of the connection, when that was made good.
 //
 // Read returns nil when Until was reached, ctx's error when that ended, f's error,
 // [ErrStreamChanged], or jetstream.ErrStreamNotFound when there is no such stream

@@ -61,6 +61,43 @@ func TestCaughtUpComesWithTheLastMessage(t *testing.T) {
 	}
 }
 
+// A reader that begins while others write without a pause has caught up soon, and
+// with all that was stored before.
+func TestCaughtUpWhileOthersWrite(t *testing.T) {
+	writer, reader := connectTwice(t)
+	a, w := newAuthor("amber"), writer.Writer("amber")
+	fence := a.begin(t, w, 0)
+	publish(t, w, fence, a.services(1000, "s")...)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				publish(t, w, fence, a.services(100, "s")...)
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	for range 10 {
+		fold := registry.NewFold()
+		err := reader.Read(t.Context(), stream.StartAt{}, func(b stream.Batch) error {
+			for _, m := range b.Messages {
+				fold.Apply(m)
+			}
+			if b.CaughtUp {
+				return errEnough
+			}
+			return nil
+		})
+		if n := fold.View().Services(); !errors.Is(err, errEnough) || n != 1000 {
+			t.Fatalf("caught up with %d of 1000 services, %v", n, err)
+		}
+	}
+}
+
 var errEnough = errors.New("enough")
 
 func TestReadUntil(t *testing.T) {

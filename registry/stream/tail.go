@@ -134,6 +134,9 @@ func (t *tail) consume(ctx context.Context, reconnected <-chan struct{}) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", t.stream, err)
 	}
+	if err := t.aim(ctx); err != nil {
+		return err
+	}
 	p, err := t.open(ctx, config.Name)
 	if err != nil {
 		return err
@@ -209,12 +212,26 @@ func (t *tail) look(p *pull, info *jetstream.StreamInfo) error {
 func (t *tail) begin(info *jetstream.StreamInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.created = info.Created
-	t.target = t.atLeast
-	if len(t.filters) == 0 && info.State.Msgs > 0 {
+	t.created, t.target, t.first = info.Created, t.atLeast, info.State.LastSeq+1
+}
+
+// aim sets the end that is to be reached: what the stream's leader holds once the
+// consumer exists. Whoever waited for a moment when nothing is waiting could wait
+// for ever while others write. With filters the last message may be none of ours.
+func (t *tail) aim(ctx context.Context) error {
+	if len(t.filters) > 0 {
+		return nil
+	}
+	info, err := t.conn.streamInfo(ctx, t.stream)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if info.State.Msgs > 0 {
 		t.target = max(t.target, info.State.LastSeq)
 	}
-	t.first = info.State.LastSeq + 1
+	return nil
 }
 
 // check holds the stream to what is known of it. What may be a replica that lags
@@ -297,7 +314,7 @@ func (t *tail) take(p *pull, i item, delivered, pending uint64) bool {
 		return false
 	}
 	t.mu.Lock()
-	i.atEnd = pending == 0 && i.sequence >= t.target
+	i.atEnd = i.sequence >= t.target && (pending == 0 || !t.ended && len(t.filters) == 0)
 	t.mu.Unlock()
 	if !t.queue.put(p.stop, i) {
 		return false
