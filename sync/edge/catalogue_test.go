@@ -71,15 +71,16 @@ func (c *catalogue) now() registry.Snapshot {
 type source struct {
 	catalogue *catalogue
 
-	mu       sync.Mutex
-	watchErr error              // ends the watch, and the next ones at once
-	readErr  error              // fails every read
-	deaf     bool               // the watch does not notice changes
-	lie      *registry.Snapshot // what the watch says instead of the truth
-	readLie  *registry.Snapshot // what a read says instead of the truth
-	watches  int
-	reads    int
-	again    chan struct{} // the watch is to look again
+	mu        sync.Mutex
+	watchErr  error              // ends the watch, and the next ones at once
+	readErr   error              // fails every read
+	deaf      bool               // the watch does not notice changes
+	lie       *registry.Snapshot // what the watch says instead of the truth
+	readLie   *registry.Snapshot // what a read says instead of the truth
+	breaksOff bool               // every watch ends after its first snapshot
+	watches   int
+	reads     int
+	again     chan struct{} // the watch is to look again
 }
 
 func newSource(c *catalogue) *source {
@@ -119,6 +120,10 @@ func (s *source) Watch(ctx context.Context, emit func(registry.Snapshot)) error 
 	for first := true; ; first = false {
 		s.mu.Lock()
 		err, deaf, lie := s.watchErr, s.deaf, s.lie
+		if s.breaksOff && !first {
+			err = errRegistry
+		}
+		breaksOff := s.breaksOff
 		s.mu.Unlock()
 		switch {
 		case err != nil:
@@ -127,6 +132,9 @@ func (s *source) Watch(ctx context.Context, emit func(registry.Snapshot)) error 
 			emit(*lie)
 		case first || !deaf:
 			emit(s.catalogue.now())
+		}
+		if breaksOff {
+			continue
 		}
 		select {
 		case <-ctx.Done():

@@ -165,7 +165,10 @@ func TestAnEpochBegunBehindTheHoldersBackIsNoticed(t *testing.T) {
 		thaw := make(chan struct{})
 		a.link.set(func(k *link) {
 			k.next = func(request string, _ int) fault {
-				if request == "last" { // the lease is taken; here the process stops
+				switch {
+				case k.frozen != nil: // its renewals come too late to tell it
+					return unanswered
+				case request == "last": // the lease is taken; here the process stops
 					k.frozen = thaw
 				}
 				return works
