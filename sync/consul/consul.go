@@ -74,35 +74,38 @@ type Source struct {
 	aclsOff  atomic.Pointer[time.Time] // when Consul said that it enforces no ACLs
 	pool     atomic.Int32              // concurrent reads at a start; shrinks when Consul says it is too many
 
-	mu      sync.Mutex // guards the fields below
-	known   map[string]record
-	running *session
+	mu        sync.Mutex // guards the fields below
+	known     map[string]record
+	running   *session
+	lingering []time.Time // until when Consul holds connections of queries that were cancelled
 }
 
 // timing is how long things take. Tests shorten it.
 type timing struct {
-	wait     time.Duration // a blocking query's, before it is randomised
-	request  time.Duration // an ordinary request may take so long
-	pulse    time.Duration // between two signs of life
-	rights   time.Duration // between two self-tests of the token
-	settle   time.Duration // a missing instance may come back within this time
-	coalesce time.Duration // between two snapshots, after the first
-	names    time.Duration // between two reads of all names
-	sweep    time.Duration // the same, where the names wake a sweep
-	retry    time.Duration // first pause before a read that did not bear out its hint is repeated
+	wait      time.Duration // a blocking query's, before it is randomised
+	plainWait time.Duration // the same over plain HTTP, where a cancelled query holds its connection so long
+	request   time.Duration // an ordinary request may take so long
+	pulse     time.Duration // between two signs of life
+	rights    time.Duration // between two self-tests of the token
+	settle    time.Duration // a missing instance may come back within this time
+	coalesce  time.Duration // between two snapshots, after the first
+	names     time.Duration // between two reads of all names
+	sweep     time.Duration // the same, where the names wake a sweep
+	retry     time.Duration // first pause before a read that did not bear out its hint is repeated
 }
 
 func defaultTiming() timing {
 	return timing{
-		wait:     90 * time.Second,
-		request:  15 * time.Second,
-		pulse:    10 * time.Second,
-		rights:   time.Minute,
-		settle:   50 * time.Millisecond,
-		coalesce: 10 * time.Millisecond,
-		names:    time.Second,
-		sweep:    50 * time.Millisecond,
-		retry:    20 * time.Millisecond,
+		wait:      90 * time.Second,
+		plainWait: 30 * time.Second,
+		request:   15 * time.Second,
+		pulse:     10 * time.Second,
+		rights:    time.Minute,
+		settle:    50 * time.Millisecond,
+		coalesce:  10 * time.Millisecond,
+		names:     time.Second,
+		sweep:     50 * time.Millisecond,
+		retry:     20 * time.Millisecond,
 	}
 }
 
@@ -150,17 +153,17 @@ func check(ok bool, fault string) error {
 // Mode returns the mode that the last Watch has chosen; [ModeAuto] before it has.
 func (s *Source) Mode() Mode { return s.mode.Load().(Mode) }
 
-// errSwapped ends a session whose Consul has another past than it had: all is
-// read again, within the same Watch.
-type swappedError struct{ what string }
+// restartError ends a session so that all is read again, within the same Watch:
+// Consul's state was swapped, or another mode fits better.
+type restartError struct{ why string }
 
-func (e *swappedError) Error() string { return "the catalog was swapped: " + e.what }
+func (e *restartError) Error() string { return e.why }
 
-// maxSwaps bounds how often in a row a Watch reads all again by itself.
-const maxSwaps = 5
+// maxRestarts bounds how often in a row a Watch does so by itself.
+const maxRestarts = 5
 
 // Watch emits the whole catalog as soon as it has been read in full, and again
-// after each change; changes that come faster than every 10 ms share a snapshot.
+// after each change; in a burst changes share snapshots, one every 10 ms.
 // It blocks until ctx ends (and returns its cause) or Consul cannot be read or
 // trusted. It never emits a part of the catalog. A second Watch while one runs
 // is an error.
@@ -169,20 +172,20 @@ func (s *Source) Watch(ctx context.Context, emit func(registry.Snapshot)) error 
 		return errors.New("consul: a watch is running already")
 	}
 	defer s.watching.Store(false)
-	for swaps := 0; ; swaps++ {
+	for restarts := 0; ; restarts++ {
 		started := time.Now()
 		err := s.watchOnce(ctx, emit)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		swapped := new(swappedError)
+		restart := new(restartError)
 		if time.Since(started) > time.Minute {
-			swaps = 0
+			restarts = 0
 		}
-		if !errors.As(err, &swapped) || swaps >= maxSwaps {
+		if !errors.As(err, &restart) || restarts >= maxRestarts {
 			return fmt.Errorf("consul: %w", err)
 		}
-		s.config.Logger.Info("reading the whole catalog again", "err", err)
+		s.config.Logger.Info("reading the whole catalog again", "why", restart.why)
 	}
 }
 

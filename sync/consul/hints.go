@@ -181,8 +181,8 @@ func (w *session) onNodes(ctx context.Context, nodes []wireNode) {
 			w.removeNode(was)
 		}
 	}
-	if w.mode == ModeHints && !w.client.multiplexed() && w.source.config.Mode == ModeAuto && !hintsFitPlain(len(w.nodes)) {
-		w.fail(&swappedError{what: fmt.Sprintf("%d nodes are too many for hints over plain HTTP", len(w.nodes))})
+	if w.mode == ModeHints && !w.client.multiplexed() && w.source.config.Mode == ModeAuto && !hintsFitPlain(len(w.nodes), 0) {
+		w.fail(&restartError{why: fmt.Sprintf("%d nodes are too many for hints over plain HTTP", len(w.nodes))})
 	}
 	w.wakeSweep()
 }

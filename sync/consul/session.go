@@ -19,6 +19,7 @@ type session struct {
 	client *client
 	emit   func(registry.Snapshot)
 	mode   Mode
+	better time.Time // when to choose the mode again; zero: never
 	fail   context.CancelCauseFunc
 	ended  <-chan struct{}
 	events chan func()
@@ -101,6 +102,28 @@ func (s *Source) setRunning(w *session) {
 	s.running = w
 }
 
+// linger notes that Consul holds a connection until then: it does not notice that
+// a query over plain HTTP was cancelled, and counts it against its limit until
+// the query's wait ends.
+func (s *Source) linger(until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lingering = append(s.lingering, until)
+}
+
+// stillLingering returns how many such connections Consul holds, and until when.
+func (s *Source) stillLingering(now time.Time) (count int, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lingering = slices.DeleteFunc(s.lingering, now.After)
+	for _, t := range s.lingering {
+		if t.After(until) {
+			until = t
+		}
+	}
+	return len(s.lingering), until
+}
+
 // shrink halves the number of concurrent reads when Consul found it too many.
 func (s *Source) shrink(err error) {
 	if limited(err) {
@@ -158,13 +181,14 @@ func (w *session) loop(ctx context.Context) error {
 	}
 }
 
-// flush emits what changed. The first change goes out at once; while changes
-// follow each other quickly, they share a snapshot. It returns when to flush again.
+// flush emits what changed: at once, unless more is on its way and the last
+// snapshot is very recent. It returns when to flush at the latest.
 func (w *session) flush(now time.Time) (next time.Time) {
 	if len(w.changed) == 0 {
 		return time.Time{}
 	}
-	if next = w.emitted.Add(w.source.timing.coalesce); now.Before(next) {
+	busy := w.reading > 0 || len(w.ready) > 0 || len(w.events) > 0
+	if next = w.emitted.Add(w.source.timing.coalesce); busy && now.Before(next) {
 		return next
 	}
 	var changed []registry.Service

@@ -63,7 +63,7 @@ func (s *Source) forgetAllBut(records map[string]record) {
 // announce says what is watched and how.
 func (w *session) announce(services int) {
 	logger := w.source.config.Logger.With("mode", string(w.mode), "services", services, "nodes", len(w.nodes))
-	if w.mode == ModeSweep {
+	if w.mode == ModeSweep && w.better.IsZero() {
 		logger.Warn("watching consul in a degraded mode: changes of definitions are seen late; use https, or raise limits.http_max_conns_per_client and force the mode hints")
 		return
 	}
@@ -87,7 +87,7 @@ func (w *session) readHints(ctx context.Context) (from indexes, err error) {
 	}
 	from.names = r.index
 	if w.mode = w.chooseMode(len(nodes), len(names)); w.mode == ModePerService {
-		if !w.client.multiplexed() && !hintsFitPlain(len(names)) {
+		if !w.client.multiplexed() && !hintsFitPlain(len(names), 0) {
 			return from, fmt.Errorf("the mode %s needs https for %d services", w.mode, len(names))
 		}
 		return from, nil
@@ -112,19 +112,25 @@ func (w *session) readHints(ctx context.Context) (from indexes, err error) {
 
 // chooseMode follows what was measured: see the package's page.
 func (w *session) chooseMode(nodes, services int) Mode {
+	lingering, until := w.source.stillLingering(time.Now())
 	switch {
 	case w.source.config.Mode != ModeAuto:
 		return w.source.config.Mode
 	case w.client.multiplexed() && services < nodes:
 		return ModePerService
-	case w.client.multiplexed() || hintsFitPlain(nodes):
+	case w.client.multiplexed() || hintsFitPlain(nodes, lingering):
 		return ModeHints
+	case hintsFitPlain(nodes, 0):
+		w.better = until // when the connections of the watch before are free
 	}
 	return ModeSweep
 }
 
-// hintsFitPlain reports whether plain HTTP has a connection for each watch.
-func hintsFitPlain(nodes int) bool { return nodes+otherWatches+poolPlain <= plainConnections }
+// hintsFitPlain reports whether plain HTTP has a connection for each watch,
+// besides those that still linger.
+func hintsFitPlain(nodes, lingering int) bool {
+	return nodes+otherWatches+poolPlain+lingering <= plainConnections
+}
 
 // otherWatches is how many there are besides the nodes' own.
 const otherWatches = 5
@@ -183,6 +189,13 @@ func (w *session) startWatches(ctx context.Context, from indexes) {
 	watch(ctx, w, stream{path: pathWarning, index: from.warning}, func(_ uint64, c []wireCheck) { w.onState(pathWarning, c) })
 	if w.mode == ModeSweep {
 		w.wg.Go(func() { w.fail(w.sweepNodes(ctx)) })
+		if !w.better.IsZero() {
+			w.wg.Go(func() {
+				if pause(ctx, time.Until(w.better)) == nil {
+					w.fail(&restartError{why: "there are connections for the mode hints again"})
+				}
+			})
+		}
 		return
 	}
 	for _, n := range w.nodes {

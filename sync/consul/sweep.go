@@ -75,7 +75,7 @@ func (w *session) visit(ctx context.Context, v visit) error {
 		case err != nil:
 			return err
 		case r.index < v.index:
-			return &swappedError{what: "a node's index went back"}
+			return &restartError{why: "a node's index went back"}
 		case r.index == v.index:
 			return nil
 		}

@@ -76,22 +76,29 @@ func (w *session) next(ctx context.Context, h *http.Client, s stream) ([]byte, u
 	query, limit := url.Values{}, w.source.timing.request
 	maps.Copy(query, s.query)
 	wait := around(w.source.timing.wait)
+	if !w.client.multiplexed() {
+		wait = around(w.source.timing.plainWait)
+	}
 	if s.index > 0 {
 		query.Set("index", strconv.FormatUint(s.index, 10))
 		query.Set("wait", wait.String())
 		limit += wait + wait/16 // Consul adds up to a sixteenth
 	}
+	sent := time.Now()
 	r, err := w.client.get(ctx, h, s.path, query, limit)
 	if err != nil {
+		if ctx.Err() != nil && !w.client.multiplexed() {
+			w.source.linger(sent.Add(wait + wait/16))
+		}
 		return nil, 0, err
 	}
 	switch {
 	case r.index < s.index && r.index > 1:
-		return nil, 0, &swappedError{what: fmt.Sprintf("%s went back from index %d to %d", clip(s.path), s.index, r.index)}
+		return nil, 0, &restartError{why: fmt.Sprintf("%s went back from index %d to %d", clip(s.path), s.index, r.index)}
 	case r.trusted() != nil:
 		return nil, 0, r.trusted()
 	case r.index == s.index && r.elapsed < wait*8/10:
-		return nil, 0, &swappedError{what: fmt.Sprintf("%s returned after %v without news", clip(s.path), r.elapsed.Round(time.Millisecond))}
+		return nil, 0, &restartError{why: fmt.Sprintf("%s returned after %v without news", clip(s.path), r.elapsed.Round(time.Millisecond))}
 	}
 	return r.body, r.index, nil
 }
