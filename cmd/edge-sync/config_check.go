@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,8 +86,8 @@ func (d *document) checkSource(r *config.Report) {
 func (s *Consul) check(r *config.Report) {
 	u, err := url.Parse(s.Address)
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "":
-		r.Add("source.consul.address", "this is no URL of a Consul agent; write for example http://127.0.0.1:8500")
+	case err != nil || !consulURL(u):
+		r.Add("source.consul.address", "this is no URL of a Consul agent; write for example http://127.0.0.1:8500 or unix:///run/consul.sock")
 	case u.User != nil:
 		r.Add("source.consul.address", "has a user in it; Consul takes a token: name its file in source.consul.token_file")
 	case s.CA != "" && u.Scheme != "https":
@@ -97,6 +98,16 @@ func (s *Consul) check(r *config.Report) {
 	}
 }
 
+func consulURL(u *url.URL) bool {
+	if u.Scheme == "unix" {
+		return u.Host == "" && u.Path != "" && u.RawQuery == "" && u.Fragment == ""
+	}
+	return (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.RawQuery == "" && u.Fragment == ""
+}
+
+// nacosGroup is what Nacos takes for the name of a group.
+var nacosGroup = regexp.MustCompile(`^[-_.:A-Za-z0-9]{1,128}$`)
+
 func (s *Nacos) check(r *config.Report) {
 	if len(s.Servers) == 0 {
 		r.Add("source.nacos.servers", "no server is given; write for example [\"127.0.0.1:8848\"]")
@@ -104,7 +115,7 @@ func (s *Nacos) check(r *config.Report) {
 	for i, server := range s.Servers {
 		host, port, err := net.SplitHostPort(server)
 		n, bad := strconv.ParseUint(port, 10, 16)
-		if err != nil || host == "" || bad != nil || n == 0 || n > 65535-1000 { // the SDK speaks to port + 1000
+		if err != nil || host == "" || strings.ContainsAny(host, "/@ ") || bad != nil || n == 0 || n > 65535-1000 { // the SDK speaks to port + 1000
 			r.Add(fmt.Sprintf("source.nacos.servers[%d]", i), "%.64q is no address of a Nacos server; write host:port, for example 127.0.0.1:8848", server)
 		}
 	}
@@ -131,6 +142,9 @@ func (n *NacosNamespace) check(r *config.Report, field string) {
 	if n.ID == "public" { // Nacos's other name for it
 		n.ID = ""
 	}
+	if strings.ContainsAny(n.ID, " /@") {
+		r.Add(field+".id", "%.64q is no id of a namespace", n.ID)
+	}
 	n.As = cmp.Or(n.As, n.ID, registry.DefaultNamespace)
 	if _, err := registry.ParseServiceKey(n.As, "a"); err != nil {
 		r.Add(field+".as", "%v", err)
@@ -140,8 +154,8 @@ func (n *NacosNamespace) check(r *config.Report, field string) {
 	}
 	for i, g := range n.Groups {
 		at := fmt.Sprintf("%s.groups[%d]", field, i)
-		if g.Name == "" || strings.ContainsAny(g.Name, " @") || len(g.Name) > 128 {
-			r.Add(at+".name", "%.64q is no group of Nacos; write for example DEFAULT_GROUP", g.Name)
+		if !nacosGroup.MatchString(g.Name) {
+			r.Add(at+".name", "%.64q is no group of Nacos: 1 to 128 letters, digits and -_.: are allowed; write for example DEFAULT_GROUP", g.Name)
 		}
 		if _, err := registry.ParseServiceKey(n.As, "a"+g.Suffix); err != nil && !r.Bad(field+".as") {
 			r.Add(at+".suffix", "%v", err)

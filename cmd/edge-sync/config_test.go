@@ -143,7 +143,7 @@ func TestConfigFaults(t *testing.T) {
 			"edge.yaml:2:9: source: source.consul and source.file are given; a cluster has one registry: keep one of them",
 		}},
 		"consul": {"cluster: amber\nsource:\n  consul: {address: \"127.0.0.1:8500\", token_file: t}\n", []string{"SEAMARK_SOURCE_CONSUL_TOKEN=x"}, []string{
-			`edge.yaml:3:21: source.consul.address: this is no URL of a Consul agent; write for example http://127.0.0.1:8500`,
+			`edge.yaml:3:21: source.consul.address: this is no URL of a Consul agent; write for example http://127.0.0.1:8500 or unix:///run/consul.sock`,
 			`edge.yaml:3:51: source.consul.token_file: SEAMARK_SOURCE_CONSUL_TOKEN is given too; keep one of them`,
 		}},
 		"consul, user and authority": {"cluster: amber\nsource:\n  consul: {address: \"http://u:hush@h\"}\n", nil, []string{
@@ -167,7 +167,7 @@ source:
 			`edge.yaml:5:15: source.nacos.username: has no password; name its file in source.nacos.password_file or set SEAMARK_SOURCE_NACOS_PASSWORD`,
 			`edge.yaml:7:36: source.nacos.namespaces[0].groups[1]: its services could meet those of source.nacos.namespaces[0].groups[0]: both become "default" with suffix ""; give one of them another suffix`,
 			`edge.yaml:7:47: source.nacos.namespaces[0].groups[2]: group "A" of namespace "" is given already as source.nacos.namespaces[0].groups[0]`,
-			`edge.yaml:7:77: source.nacos.namespaces[0].groups[3].name: "C D" is no group of Nacos; write for example DEFAULT_GROUP`,
+			`edge.yaml:7:77: source.nacos.namespaces[0].groups[3].name: "C D" is no group of Nacos: 1 to 128 letters, digits and -_.: are allowed; write for example DEFAULT_GROUP`,
 			`edge.yaml:7:92: source.nacos.namespaces[0].groups[3].suffix: the service name "a x" has a space or control character`,
 			`edge.yaml:8:29: source.nacos.namespaces[1].groups[0]: group "A" of namespace "" is given already as source.nacos.namespaces[0].groups[2]`,
 			`edge.yaml:9:41: source.nacos.namespaces[2].groups[0]: its services could meet those of source.nacos.namespaces[0].groups[1]: both become "Default" with suffix "."; give one of them another suffix`,

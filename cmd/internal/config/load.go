@@ -254,3 +254,54 @@ func lower(texts []string) []string {
 	}
 	return out
 }
+
+// Field describes one field of a configuration, for documentation.
+type Field struct {
+	Path     string // gateways.static[].weight
+	Default  string // as it is written; "" = none
+	Variable string // environment variable; "" = it can only be given in the file
+	Flag     string // with dashes; "" = none
+	Help     string
+}
+
+// Fields returns every field of shape, a pointer to a struct, in the order in which
+// the struct has them; sections themselves are not among them.
+func Fields(shape any) []Field {
+	var fields []Field
+	texts := make(map[string]leaf)
+	t := reflect.TypeOf(shape).Elem()
+	for _, l := range leaves(t, nil, "") {
+		texts[l.path] = l
+	}
+	var walk func(t reflect.Type, path string)
+	walk = func(t reflect.Type, path string) {
+		for i := range t.NumField() {
+			field := t.Field(i)
+			key, typ := field.Tag.Get("yaml"), field.Type
+			name := join(path, key)
+			if key == "" {
+				continue
+			}
+			if typ.Kind() == reflect.Slice && typ.Elem().Kind() == reflect.Struct && !isScalar(typ.Elem()) {
+				typ, name = typ.Elem(), name+"[]"
+			}
+			if typ.Kind() == reflect.Pointer {
+				typ = typ.Elem()
+			}
+			if typ.Kind() == reflect.Struct && !isScalar(typ) {
+				walk(typ, name)
+				continue
+			}
+			f := Field{Path: name, Default: field.Tag.Get("default"), Help: field.Tag.Get("help")}
+			if l, ok := texts[name]; ok {
+				f.Variable = Variable(name)
+				if !l.secret() {
+					f.Flag = "--" + Flag(name)
+				}
+			}
+			fields = append(fields, f)
+		}
+	}
+	walk(t, "")
+	return fields
+}
