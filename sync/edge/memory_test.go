@@ -175,6 +175,25 @@ func (m *memory) recreate(first uint64, leaseToo bool) {
 	}
 }
 
+// forget puts notes in the place of all messages of a fact, so that the fact is
+// lost and no revision is missing.
+func (m *memory) forget(f registry.Fact) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for n, k := range m.messages {
+		if k.fact == f {
+			e := k.message().Event
+			e.Kind, e.Service, e.Cluster, e.Note = registry.KindNote, nil, nil, &registry.Note{Kind: "lost", Text: "by the test"}
+			note, err := encode(e)
+			if err != nil {
+				panic(err)
+			}
+			note.sequence, note.stored = k.sequence, k.stored
+			m.messages[n] = note
+		}
+	}
+}
+
 // age drops what is older than the retention, as the server does.
 func (m *memory) age(retention time.Duration) {
 	m.mu.Lock()

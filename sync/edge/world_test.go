@@ -26,6 +26,7 @@ type world struct {
 	catalogue *catalogue
 	settings  edge.Settings
 	timing    edge.Timing
+	refused   func(*registry.Refusal)
 	agents    []*agent
 }
 
@@ -72,7 +73,7 @@ func (w *world) prepare(name string) *agent {
 	if os.Getenv("EDGE_TEST_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("agent", name)
 	}
-	config := edge.Config{Cluster: cluster, Agent: name, Version: "v0", Source: "test", Logger: logger, Timing: w.timing}
+	config := edge.Config{Cluster: cluster, Agent: name, Version: "v0", Source: "test", Logger: logger, Refused: w.refused, Timing: w.timing}
 	made, err := edge.New(config, w.settings, a.source, a.link)
 	if err != nil {
 		panic(err)
