@@ -38,6 +38,7 @@ type agent struct {
 	source *source
 	cancel context.CancelFunc
 	ended  chan struct{}
+	dead   bool // killed, also while it still stands still
 }
 
 func newWorld(services ...registry.Service) *world {
