@@ -215,10 +215,16 @@ func TestWatchFollowsTheLinkedFile(t *testing.T) {
 	}
 	o := watch(t, path)
 	o.sees(t, "s/a")
+	start := time.Now()
 	inPlace(t, target, one("a", "b"))
 	o.sees(t, "s/a", "s/b")
 	byRename(t, target, one("a", "b", "c"))
 	o.sees(t, "s/a", "s/b", "s/c")
+	inPlace(t, target, one("a", "b", "c", "d"))
+	o.sees(t, "s/a", "s/b", "s/c", "s/d")
+	if took := time.Since(start); took > 4*time.Second { // two looks at the file come four seconds after the first
+		t.Errorf("three changes took %v: nothing was notified", took)
+	}
 }
 
 func TestInvalidFileKeepsTheLastGoodOne(t *testing.T) {
@@ -253,6 +259,7 @@ func TestInvalidFileKeepsTheLastGoodOne(t *testing.T) {
 				t.Errorf("Read() = %d services and %v, want an InvalidError", s.Len(), err)
 			}
 			byRename(t, path, []byte(body)) // the same again: not told twice
+			time.Sleep(100 * time.Millisecond)
 			byRename(t, path, one("a", "b"))
 			until(t, "the file is good again", func() bool { return o.source.LastError() == nil })
 			if n := len(o.told()); n != before+1 {

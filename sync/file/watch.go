@@ -49,11 +49,14 @@ type watcher struct {
 }
 
 func (w *watcher) run(ctx context.Context) error {
-	var events <-chan fsnotify.Event
-	var faults <-chan error
-	if w.notifier != nil {
-		events, faults = w.notifier.Events, w.notifier.Errors
+	if w.notifier == nil {
+		return w.listen(ctx, nil, nil)
 	}
+	return w.listen(ctx, w.notifier.Events, w.notifier.Errors)
+}
+
+// listen tells what the notifications, and a look from time to time, bring.
+func (w *watcher) listen(ctx context.Context, events <-chan fsnotify.Event, faults <-chan error) error {
 	w.tell(true)
 	again := time.NewTicker(lookAgain)
 	defer again.Stop()

@@ -10,7 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 var errOver = errors.New("the test is over")
@@ -91,26 +94,26 @@ func TestChangesTellsABurstOnce(t *testing.T) {
 	}
 }
 
-// TestChangesIsNotPutOffForEver writes without a pause longer than quiet.
+// TestChangesIsNotPutOffForEver is notified without a pause longer than quiet.
 func TestChangesIsNotPutOffForEver(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	put(t, path, "0")
-	told := follow(t, changes(path))
-	hears(t, told, 10*time.Second)
-	stop := time.After(10 * time.Second)
-	tick := time.NewTicker(quiet / 4)
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-tick.C:
-			put(t, path, strconv.Itoa(n))
-			continue
-		case <-told:
-		case <-stop:
-			t.Fatal("writes without a pause were never told")
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		w := watcher{path: "/does/not/exist", logger: slog.New(slog.DiscardHandler), changed: func() { told++ }}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		events := make(chan fsnotify.Event)
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = w.listen(ctx, events, nil) })
+		const period = quiet / 2
+		for range time.Second / period {
+			events <- fsnotify.Event{Name: w.path, Op: fsnotify.Write}
+			time.Sleep(period)
 		}
-		return
-	}
+		cancel(errOver)
+		wg.Wait()
+		if least, most := int(time.Second/patience)-1, int(time.Second/patience)+2; told < least || told > most {
+			t.Errorf("%d times in a second, want %d to %d", told, least, most)
+		}
+	})
 }
 
 func TestChangesIgnoresNeighbours(t *testing.T) {
