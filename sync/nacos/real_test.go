@@ -3,6 +3,7 @@ package nacos
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -257,15 +258,20 @@ func TestNaNDoesNotStopTheOthers(t *testing.T) {
 func TestRestart(t *testing.T) {
 	server := servers.Nacos(t, servers.NacosConfig{})
 	a := api{"http://" + server.Addr + "/nacos/v1/ns"}
-	stays := instance{ip: "192.0.2.1", port: 80}
-	a.create(t, public, "restart-persistent", "0")
+	// A real port, because after a restart Nacos begins to check health anew.
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	stays := instance{ip: "127.0.0.1", port: listener.Addr().(*net.TCPAddr).Port}
 	a.register(t, public, "restart-persistent", stays)
 	applications := newRegistrar(t, server, "")
 	applications.put(t, public.group, "restart-ephemeral", instance{ip: "192.0.2.2", port: 80})
 	s := mustNew(t, oneGroup(t, server.Addr))
 	w := watching(t, s)
 	full := func(s registry.Snapshot) bool {
-		return brief(s, "restart-persistent") == "192.0.2.1 passing*1" && brief(s, "restart-ephemeral") == "192.0.2.2 passing*1"
+		return brief(s, "restart-persistent") == "127.0.0.1 passing*1" && brief(s, "restart-ephemeral") == "192.0.2.2 passing*1"
 	}
 	eventually(t, 10*time.Second, func() string {
 		if last, _ := w.last(); !full(last) {
@@ -278,7 +284,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed := time.Now()
-	err := w.ends(t, 10*time.Second)
+	err = w.ends(t, 10*time.Second)
 	t.Logf("Watch ended %v after the kill: %v", time.Since(killed), err)
 	if err := watching(t, s).ends(t, 10*time.Second); err == nil {
 		t.Error("a Watch works without a server")
