@@ -152,6 +152,7 @@ func one(ids ...string) []byte {
 }
 
 func TestWatchAcrossRename(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "catalog.yaml")
 	inPlace(t, path, one("a"))
 	o := watch(t, path)
@@ -171,6 +172,7 @@ func TestWatchAcrossRename(t *testing.T) {
 
 // TestWatchAcrossConfigMapSwap does what a kubelet does with a mounted ConfigMap.
 func TestWatchAcrossConfigMapSwap(t *testing.T) {
+	t.Parallel()
 	directory := t.TempDir()
 	version := func(name string, body []byte) {
 		if err := os.Mkdir(filepath.Join(directory, name), 0o700); err != nil {
@@ -207,6 +209,7 @@ func TestWatchAcrossConfigMapSwap(t *testing.T) {
 
 // TestWatchFollowsTheLinkedFile changes a file that a link in another directory names.
 func TestWatchFollowsTheLinkedFile(t *testing.T) {
+	t.Parallel()
 	target := filepath.Join(t.TempDir(), "real.yaml")
 	inPlace(t, target, one("a"))
 	path := filepath.Join(t.TempDir(), "catalog.yaml")
@@ -228,6 +231,7 @@ func TestWatchFollowsTheLinkedFile(t *testing.T) {
 }
 
 func TestInvalidFileKeepsTheLastGoodOne(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "catalog.yaml")
 	inPlace(t, path, one("a", "b"))
 	o := watch(t, path)
@@ -278,6 +282,7 @@ func TestInvalidFileKeepsTheLastGoodOne(t *testing.T) {
 // TestSlowWriter writes a catalog line by line: no state in between may be taken
 // for a withdrawal.
 func TestSlowWriter(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "catalog.yaml")
 	old, next := one("a", "b", "c", "d"), one("a", "b", "c", "d", "e")
 	inPlace(t, path, old)
@@ -298,6 +303,7 @@ func TestSlowWriter(t *testing.T) {
 }
 
 func TestRealWithdrawal(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "catalog.yaml")
 	inPlace(t, path, one("a", "b"))
 	o := watch(t, path)
@@ -313,6 +319,7 @@ func TestRealWithdrawal(t *testing.T) {
 }
 
 func TestDeletionIsNotEmptiness(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "catalog.yaml")
 	inPlace(t, path, one("a"))
 	o := watch(t, path)
@@ -346,6 +353,7 @@ func TestDeletionIsNotEmptiness(t *testing.T) {
 }
 
 func TestWatchNeedsAGoodFileAtTheStart(t *testing.T) {
+	t.Parallel()
 	directory := t.TempDir()
 	path := filepath.Join(directory, "catalog.yaml")
 	for name, tt := range map[string]struct {
@@ -371,6 +379,7 @@ func TestWatchNeedsAGoodFileAtTheStart(t *testing.T) {
 }
 
 func TestIndexIsTheContent(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "catalog.yaml")
 	o := newSource(t, path)
 	read := func(body []byte) string {
@@ -393,6 +402,7 @@ func TestIndexIsTheContent(t *testing.T) {
 }
 
 func TestNewNeedsAll(t *testing.T) {
+	t.Parallel()
 	refused := func(*registry.Refusal) {}
 	logger := slog.New(slog.DiscardHandler)
 	for _, c := range []file.Config{{Logger: logger, Refused: refused}, {Path: "x", Refused: refused}, {Path: "x", Logger: logger}} {

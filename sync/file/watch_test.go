@@ -67,6 +67,7 @@ func changes(path string) func(ctx context.Context, changed func()) error {
 }
 
 func TestChangesTellsABurstOnce(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
 	put(t, path, "0")
 	var calls atomic.Int32
@@ -96,6 +97,7 @@ func TestChangesTellsABurstOnce(t *testing.T) {
 
 // TestChangesIsNotPutOffForEver is notified without a pause longer than quiet.
 func TestChangesIsNotPutOffForEver(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		told := 0
 		w := watcher{path: "/does/not/exist", logger: slog.New(slog.DiscardHandler), changed: func() { told++ }}
@@ -117,6 +119,7 @@ func TestChangesIsNotPutOffForEver(t *testing.T) {
 }
 
 func TestChangesIgnoresNeighbours(t *testing.T) {
+	t.Parallel()
 	directory := t.TempDir()
 	path := filepath.Join(directory, "file")
 	put(t, path, "0")
@@ -136,6 +139,7 @@ func TestChangesIgnoresNeighbours(t *testing.T) {
 }
 
 func TestChangesWaitsForADirectory(t *testing.T) {
+	t.Parallel()
 	directory := filepath.Join(t.TempDir(), "later")
 	path := filepath.Join(directory, "file")
 	told := follow(t, changes(path))
@@ -156,6 +160,7 @@ func TestChangesWaitsForADirectory(t *testing.T) {
 }
 
 func TestChangesWithoutNotifications(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
 	put(t, path, "0")
 	w := watcher{path: path, logger: slog.New(slog.DiscardHandler)}

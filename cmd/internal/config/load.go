@@ -14,7 +14,9 @@ import (
 // [os.Environ] gives it), then those of the flags made by [AddFlags] that were
 // set (flags may be nil). It returns where everything came from and all that is
 // wrong so far; what the values mean is for the caller to check and
-// [Report.Add]. It reads one file and blocks no longer than that takes.
+// [Report.Add]. Of a field whose type is any, only the key is looked at: it is a
+// section that belongs to someone else. Load reads one file and blocks no longer
+// than that takes.
 func Load(shape any, path string, environ []string, flags *pflag.FlagSet) *Report {
 	r := &Report{file: path, origins: make(map[string]origin)}
 	v := reflect.ValueOf(shape)

@@ -377,6 +377,53 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	}
 }
 
+// TestAnyIsPassedOver reads one section of a file whose others belong to someone else.
+func TestAnyIsPassedOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte("mine: {port: x}\nother: &o {a: [1, 2]}\nmore: *o\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Mine struct {
+			Port int `yaml:"port"`
+		} `yaml:"mine"`
+		Other any `yaml:"other"`
+	}
+	var got []string
+	for _, f := range Load(&s, path, []string{"SEAMARK_OTHER=x"}, nil).Faults() {
+		got = append(got, strings.TrimPrefix(f.String(), filepath.Dir(path)+"/"))
+	}
+	want := []string{
+		`c.yaml:1:14: mine.port: "x" is no whole number; write for example 1`,
+		`c.yaml:3:1: more: unknown key; did you mean mine?`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFields(t *testing.T) {
+	got := make(map[string]Field)
+	for _, f := range Fields(&sample{}) {
+		got[f.Path] = f
+	}
+	for _, want := range []Field{
+		{Path: "port", Default: "80", Variable: "SEAMARK_PORT", Flag: "--port", Help: "its port"},
+		{Path: "section.deep.two_words", Variable: "SEAMARK_SECTION_DEEP_TWO_WORDS", Flag: "--section-deep-two-words", Help: "a text"},
+		{Path: "either.token", Variable: "SEAMARK_EITHER_TOKEN", Help: "a secret"},
+		{Path: "items[].weight", Default: "1"},
+		{Path: "items[].ports"},
+		{Path: "words", Default: "a,b", Variable: "SEAMARK_WORDS", Flag: "--words", Help: "which"},
+	} {
+		if got[want.Path] != want {
+			t.Errorf("got %+v, want %+v", got[want.Path], want)
+		}
+	}
+	if _, there := got["section"]; there {
+		t.Error("a section is among the fields")
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		"", "name: x", "a: &a [*a]", "section: {deep: {two_words: [}}", "items: [{name: a, ports: {x: 1}}]",

@@ -190,8 +190,7 @@ func start(cmd *cobra.Command, environ []string) (Input, *slog.Logger, error) {
 }
 
 // Prepare gives a command what all commands of the product have in common:
-// --version, completion without descriptions of how it works, errors that
-// [Execute] tells. It returns root.
+// --version, and silence about errors, which [Execute] tells. It returns root.
 func Prepare(root *cobra.Command) *cobra.Command {
 	root.Version = versionLine()
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
