@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
 )
@@ -77,6 +78,7 @@ type source struct {
 	deaf      bool               // the watch does not notice changes
 	lie       *registry.Snapshot // what the watch says instead of the truth
 	readLie   *registry.Snapshot // what a read says instead of the truth
+	readTakes time.Duration      // how long a read takes; it says what was true when it began
 	breaksOff bool               // every watch ends after its first snapshot
 	watches   int
 	reads     int
@@ -147,15 +149,23 @@ func (s *source) Watch(ctx context.Context, emit func(registry.Snapshot)) error 
 
 func (s *source) Read(ctx context.Context) (registry.Snapshot, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.reads++
+	takes, is := s.readTakes, s.catalogue.now()
+	s.mu.Unlock()
+	if takes > 0 {
+		if err := sleep(ctx, takes); err != nil {
+			return registry.Snapshot{}, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.readErr != nil {
 		return registry.Snapshot{}, s.readErr
 	}
 	if s.readLie != nil {
 		return *s.readLie, ctx.Err()
 	}
-	return s.catalogue.now(), ctx.Err()
+	return is, ctx.Err()
 }
 
 var errRegistry = errors.New("registry: connection refused")

@@ -122,14 +122,13 @@ func TestAnOutageForAllIsNoReasonToTakeOver(t *testing.T) {
 	inWorld(t, newWorld(services(3)...), func(t *testing.T, w *world) {
 		a, b := w.start("one"), w.start("two")
 		time.Sleep(time.Minute)
-		both := func(down bool) {
-			for _, x := range []*agent{b, a} {
-				x.link.set(func(k *link) { k.down = down })
-			}
-		}
-		both(true)
+		a.link.set(func(k *link) { k.down = true })
+		b.link.set(func(k *link) { k.down = true })
 		time.Sleep(40 * time.Second)
-		both(false)
+		b.link.set(func(k *link) { k.down = false })
+		until(t, 20*time.Second, func() bool { return b.Status().StreamFault == nil })
+		time.Sleep(5 * time.Second)
+		a.link.set(func(k *link) { k.down = false })
 		time.Sleep(30 * time.Second)
 		if !leading(a) || len(w.epochs()) != 1 {
 			t.Errorf("one leads: %v; %d epochs", leading(a), len(w.epochs()))
