@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -36,12 +37,13 @@ type daemon struct {
 	refused *refusals.Recorder
 	agent   atomic.Pointer[edge.Agent] // nil until NATS was reached once
 	wanted  atomic.Pointer[edge.Settings]
-	mode    func() string
+	mode    func() string // how the source watches; "" when it has but one way
+	invalid func() error  // what the source can't use although an older reading stands; nil when all is well
 }
 
 // run joins the agent's parts and runs them until ctx ends.
 func run(ctx context.Context, c Config, p *proc.Process) error {
-	d := &daemon{config: c, process: p, metrics: proc.NewMetrics("edge-sync"), mode: func() string { return "" }}
+	d := &daemon{config: c, process: p, metrics: proc.NewMetrics("edge-sync"), mode: func() string { return "" }, invalid: func() error { return nil }}
 	first := settings(c)
 	d.wanted.Store(&first)
 	d.refused = refusals.New(d.metrics, "seamark_edge_refused_total", "What the registry or the configuration offers and is not published, by reason.", p.Logger)
@@ -106,6 +108,7 @@ func (d *daemon) source() (edge.Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.invalid = source.LastError
 	return source, nil
 }
 
@@ -249,8 +252,8 @@ func (d *daemon) status(w http.ResponseWriter, _ *http.Request) {
 		out.Role, out.Holder, out.Phase, out.Epoch, out.Revision = s.Role, s.Holder, s.Phase, s.Epoch, s.Revision
 		out.Services, out.Pending, out.Gateways, out.Digest = s.Keys, s.Pending, s.Gateways, s.Digest
 		out.Registry.Known = s.RegistryKnown
-		if s.RegistryFault != nil {
-			out.Registry.Fault = s.RegistryFault.Error()
+		if fault := cmp.Or(s.RegistryFault, d.invalid()); fault != nil {
+			out.Registry.Fault = fault.Error()
 		}
 	}
 	proc.JSON(w, out)
