@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -17,8 +16,9 @@ import (
 // Stream is the reader's end of the stream.
 type Stream interface {
 	// Follow delivers the last message of each fact in stream order, then every
-	// message as it is stored, in batches; caughtUp is true once the end was
-	// reached. It blocks until ctx ends, f fails, or it can't go on.
+	// message as it is stored, in batches; caughtUp is true whenever the end was
+	// reached. After that it leaves nothing out. It blocks until ctx ends, f fails,
+	// or it can't go on. The slice belongs to f until f returns.
 	Follow(ctx context.Context, f func(messages []registry.Message, caughtUp bool) error) error
 	// LoadWriter returns the last message of each fact of one writer, in stream order.
 	LoadWriter(ctx context.Context, w registry.Writer) ([]registry.Message, error)
@@ -33,7 +33,7 @@ type Stream interface {
 // Observer is told what happens, for metrics. Its methods must not block; they
 // are called from one goroutine.
 type Observer interface {
-	// Took is called for every message.
+	// Took is called for every message that is followed.
 	Took(w registry.Writer, out registry.Outcome)
 	// Propagated is called when a change of a service became visible: since is the
 	// time since its agent learnt of it, by two clocks, when they are on two machines.
@@ -48,36 +48,47 @@ type Replica struct {
 	stream   Stream
 	observer Observer
 	logger   *slog.Logger
-	fold     *registry.Fold
 	synced   atomic.Bool
 	batches  chan batch
-	leases   chan lease
-	reload   map[registry.ClusterID]string    // clusters to load again, and why
-	asked    map[registry.ClusterID]time.Time // when a resync was ordered last
+	leases   chan registry.Lease
+
+	// What follows belongs to Run's goroutine.
+	fold     *registry.Fold
+	followed uint64    // the last sequence that Follow delivered
+	atEnd    time.Time // when the stream's end was first reached
+	said     map[complaint]time.Time
+	loader
 
 	mu    sync.Mutex // guards known
-	known map[registry.ClusterID]lease
+	known map[registry.ClusterID]sighting
 }
 
 type batch struct {
 	messages []registry.Message
 	caughtUp bool
+	tail     bool // nothing was left out before these messages
 	done     chan struct{}
 }
 
-type lease struct {
+// sighting is a lease and how old it is.
+type sighting struct {
 	registry.Lease
 	age      time.Duration // when it was received
 	received time.Time
+}
+
+// complaint is what is said in the log once in a while.
+type complaint struct {
+	writer registry.Writer
+	reason string
 }
 
 // New returns a replica that publishes to store; it starts nothing.
 func New(store *registry.Store, stream Stream, observer Observer, logger *slog.Logger) *Replica {
 	return &Replica{
 		store: store, stream: stream, observer: observer, logger: logger, fold: registry.NewFold(),
-		batches: make(chan batch), leases: make(chan lease, 64),
-		reload: map[registry.ClusterID]string{}, asked: map[registry.ClusterID]time.Time{},
-		known: map[registry.ClusterID]lease{},
+		batches: make(chan batch), leases: make(chan registry.Lease, 64), said: map[complaint]time.Time{},
+		loader: newLoader(), known: map[registry.ClusterID]sighting{},
 	}
 }
 
@@ -111,24 +122,29 @@ func (r *Replica) Run(ctx context.Context) error {
 		r.again(ctx, "follow the stream", func() error { return r.stream.Follow(ctx, r.hand(ctx)) })
 	})
 	wg.Go(func() {
-		r.again(ctx, "watch the leases", func() error {
-			return r.stream.WatchLeases(ctx, func(l registry.Lease, stored, received time.Time) { r.handLease(ctx, l, stored, received) })
-		})
+		r.again(ctx, "watch the leases", func() error { return r.stream.WatchLeases(ctx, r.handLease()) })
 	})
-	retry := time.NewTicker(time.Second)
-	defer retry.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case b := <-r.batches:
-			r.take(ctx, b)
+			r.take(b)
 			close(b.done)
 		case l := <-r.leases:
 			r.compare(l)
-		case <-retry.C:
+		case found := <-r.loads:
+			if order := r.fill(ctx, found); order != nil {
+				wg.Go(order)
+			}
+		case <-tick.C:
 		}
-		r.repair(ctx)
+		r.finishStart()
+		if j := r.next(time.Now()); j != nil {
+			wg.Go(func() { r.load(ctx, j) })
+		}
 	}
 }
 
@@ -146,21 +162,19 @@ func (r *Replica) again(ctx context.Context, what string, f func() error) {
 		if time.Since(began) > time.Minute {
 			pauses.Reset()
 		}
-		timer := time.NewTimer(pauses.NextBackOff())
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if wait(ctx, pauses.NextBackOff()) != nil {
 			return
-		case <-timer.C:
 		}
 	}
 }
 
-// hand passes batches to Run's goroutine, which owns the fold, and waits until
-// each was taken: their slice is reused.
+// hand passes the batches of one Follow to Run's goroutine, which owns the fold, and
+// waits until each was taken: their slice is reused.
 func (r *Replica) hand(ctx context.Context) func([]registry.Message, bool) error {
+	tail := false
 	return func(messages []registry.Message, caughtUp bool) error {
-		b := batch{messages: messages, caughtUp: caughtUp, done: make(chan struct{})}
+		b := batch{messages: messages, caughtUp: caughtUp, tail: tail, done: make(chan struct{})}
+		tail = tail || caughtUp
 		select {
 		case r.batches <- b:
 			<-b.done
@@ -171,54 +185,60 @@ func (r *Replica) hand(ctx context.Context) func([]registry.Message, bool) error
 	}
 }
 
-func (r *Replica) handLease(ctx context.Context, l registry.Lease, stored, received time.Time) {
-	cluster, ok := l.Writer.Cluster()
-	if !ok {
-		return
-	}
-	next := lease{Lease: l, received: received}
-	r.mu.Lock()
-	if _, known := r.known[cluster]; !known {
-		next.age = max(0, received.Sub(stored)) // it may have stood there for long
-	}
-	r.known[cluster] = next
-	r.mu.Unlock()
-	select {
-	case r.leases <- next:
-	case <-ctx.Done():
-	default: // the next one is 2 s away
+// handLease takes the leases of one WatchLeases. The first one of each writer may
+// have stood there for long, so only its age by the stream's clock tells; the later
+// ones come as they are written.
+func (r *Replica) handLease() func(l registry.Lease, stored, received time.Time) {
+	met := map[registry.ClusterID]bool{}
+	return func(l registry.Lease, stored, received time.Time) {
+		cluster, ok := l.Writer.Cluster()
+		if !ok {
+			return
+		}
+		next := sighting{Lease: l, received: received}
+		if !met[cluster] {
+			met[cluster] = true
+			next.age = max(0, received.Sub(stored))
+		}
+		r.mu.Lock()
+		r.known[cluster] = next
+		r.mu.Unlock()
+		select {
+		case r.leases <- l:
+		default: // the next one is 2 s away
+		}
 	}
 }
 
 // take folds a batch and shows the result at once.
-func (r *Replica) take(ctx context.Context, b batch) {
-	synced := r.synced.Load()
+func (r *Replica) take(b batch) {
 	for _, m := range b.messages {
 		out := r.fold.Apply(m)
+		r.followed = max(r.followed, m.Sequence)
 		r.observer.Took(m.Fact.Writer, out)
-		cluster, own := m.Fact.Writer.Cluster()
-		switch {
-		case out.Result == registry.Quarantined:
-			r.logger.Warn("a message can't be used: its fact keeps its last state", "sequence", m.Sequence,
-				"writer", string(m.Fact.Writer), "kind", string(m.Fact.Kind), "service", m.Fact.Service.String(), "reason", out.Reason, "err", m.Refused)
-			if !synced {
-				r.lookBehind(ctx, m)
+		if out.Result == registry.Quarantined {
+			r.complain(m, out.Reason)
+			if !b.tail {
+				r.lookBehind(m.Fact, m.Sequence)
 			}
-		case out.Gap && synced && own:
-			r.reload[cluster] = "gap"
+		}
+		if cluster, own := m.Fact.Writer.Cluster(); own && out.Gap && b.tail {
+			r.reload(cluster, "gap", time.Now())
 		}
 	}
-	if b.caughtUp && !synced {
-		r.fold.Synced()
-		r.synced.Store(true)
-		synced = true
-		v := r.fold.View()
-		r.logger.Info("caught up with the stream", "sequence", v.Sequence(), "services", v.Services(), "clusters", len(v.Clusters()))
+	for _, fact := range r.fold.Voided() {
+		r.lookBehind(fact, r.followed+1)
 	}
-	if !synced || len(b.messages) == 0 && !b.caughtUp {
+	if b.caughtUp && r.atEnd.IsZero() {
+		r.atEnd = time.Now()
+	}
+	if !r.synced.Load() || len(b.messages) == 0 {
 		return
 	}
 	r.store.Publish(r.fold.View())
+	if !b.tail {
+		return // they were visible elsewhere long ago
+	}
 	now := time.Now()
 	for _, m := range b.messages {
 		if e := m.Event; e != nil && e.Service != nil && e.Cause == registry.CauseChange && !e.Service.Seen.IsZero() {
@@ -229,68 +249,53 @@ func (r *Replica) take(ctx context.Context, b batch) {
 	}
 }
 
-// lookBehind applies what stands in the history before a message that can't be
-// used, because only the last message of each fact is delivered at the start.
-func (r *Replica) lookBehind(ctx context.Context, m registry.Message) {
-	earlier, err := r.stream.LoadFact(ctx, m.Fact, m.Sequence)
-	if err != nil {
-		r.logger.Error("the state before an unusable message can't be read: its fact is not known", "sequence", m.Sequence, "err", err)
+// startPatience is how long the start waits for what stands behind messages that
+// can't be used. Beyond it their facts are not known yet, and all others answered.
+const startPatience = 30 * time.Second
+
+// finishStart shows the first View, once it is complete.
+func (r *Replica) finishStart() {
+	if r.synced.Load() || r.atEnd.IsZero() || len(r.behind) > 0 && time.Since(r.atEnd) < startPatience {
 		return
 	}
-	for _, e := range earlier {
-		r.fold.Apply(e)
+	r.fold.Synced()
+	v := r.fold.View()
+	r.store.Publish(v)
+	r.synced.Store(true)
+	r.logger.Info("caught up with the stream", "sequence", v.Sequence(), "services", v.Services(),
+		"clusters", len(v.Clusters()), "facts_unknown", len(r.behind))
+}
+
+// complain says in the log that a message can't be used.
+func (r *Replica) complain(m registry.Message, reason string) {
+	if r.news(m.Fact.Writer, reason) {
+		r.logger.Warn("a message can't be used: its fact keeps its last state", "sequence", m.Sequence,
+			"writer", string(m.Fact.Writer), "kind", string(m.Fact.Kind), "service", m.Fact.Service.String(), "reason", reason, "err", m.Refused)
 	}
+}
+
+// news reports, for each writer and reason once a minute, that something is worth a
+// line in the log: one cluster's faults must not hide another's.
+func (r *Replica) news(w registry.Writer, reason string) bool {
+	c := complaint{w, reason}
+	if last, said := r.said[c]; said && time.Since(last) < time.Minute {
+		return false
+	}
+	r.said[c] = time.Now()
+	return true
 }
 
 // compare holds what is known of a cluster to its agent's lease. Only at the same
 // epoch and revision do the two speak of the same moment.
-func (r *Replica) compare(l lease) {
+func (r *Replica) compare(l registry.Lease) {
 	cluster, _ := l.Writer.Cluster()
-	c := r.fold.View().Cluster(cluster)
-	if !r.synced.Load() || c == nil || l.Phase != registry.PhaseSynced || c.Quarantined > 0 ||
-		l.Epoch != c.Epoch || l.Revision != c.Revision || l.Digest == c.Digest && l.Keys == c.Services {
-		return
-	}
-	r.reload[cluster] = "digest"
-}
-
-// repair loads again the clusters that miss something. What is still different
-// then is the agent's to mend: it is asked to, at most once a minute.
-func (r *Replica) repair(ctx context.Context) {
-	for cluster, reason := range r.reload {
-		messages, err := r.stream.LoadWriter(ctx, registry.Writer(cluster))
-		if err != nil {
-			if ctx.Err() == nil {
-				r.logger.Warn("a cluster can't be loaded again: trying later", "cluster", string(cluster), "err", err)
-			}
-			return
-		}
-		delete(r.reload, cluster)
-		r.observer.Repaired(cluster, reason)
-		for _, m := range messages {
-			r.observer.Took(m.Fact.Writer, r.fold.Apply(m))
-		}
-		v := r.fold.View()
-		r.store.Publish(v)
-		r.logger.Warn("a cluster was loaded again", "cluster", string(cluster), "reason", reason, "sequence", v.Sequence())
-		if reason == "digest" {
-			r.askForResync(ctx, v.Cluster(cluster))
-		}
+	if c := r.store.View().Cluster(cluster); r.synced.Load() && differs(l, c) {
+		r.reload(cluster, "digest", time.Now())
 	}
 }
 
-func (r *Replica) askForResync(ctx context.Context, c *registry.ClusterState) {
-	r.mu.Lock()
-	l := r.known[c.ID]
-	r.mu.Unlock()
-	if l.Epoch != c.Epoch || l.Revision != c.Revision || l.Digest == c.Digest && l.Keys == c.Services || time.Since(r.asked[c.ID]) < time.Minute {
-		return
-	}
-	r.asked[c.ID] = time.Now()
-	reason := fmt.Sprintf("at epoch %d revision %d the lease has %d services with digest %s, the stream %d with %s",
-		l.Epoch, l.Revision, l.Keys, l.Digest, c.Services, c.Digest)
-	r.logger.Error("a cluster differs from its agent's lease: asking for a resync", "cluster", string(c.ID), "why", reason)
-	if err := r.stream.OrderResync(ctx, c.ID, reason); err != nil {
-		r.logger.Warn("a resync can't be ordered", "cluster", string(c.ID), "err", err)
-	}
+// differs reports whether a cluster is not what its agent says of the same moment.
+func differs(l registry.Lease, c *registry.ClusterState) bool {
+	return c != nil && l.Phase == registry.PhaseSynced && c.Quarantined == 0 &&
+		l.Epoch == c.Epoch && l.Revision == c.Revision && (l.Digest != c.Digest || l.Keys != c.Services)
 }
