@@ -306,7 +306,6 @@ func testStreamTable(t *testing.T, conn *stream.Conn) {
 	}
 }
 
-
 // TestProtocolLimits holds the document's limits to the code's constants.
 func TestProtocolLimits(t *testing.T) {
 	t.Parallel()

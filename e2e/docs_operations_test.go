@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/replica"
+	"github.com/seamark-mesh/seamark/registry/stream"
+	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
+	"github.com/seamark-mesh/seamark/sync/edge"
+)
+
+const operationsPage = "../docs/operations.md"
+
+// metric is one family, as a daemon shows it or as the document has it.
+type metric struct {
+	kind   string
+	labels string // sorted, joined by spaces
+}
+
+// scrape reads a daemon's own families; those of Go and the process are left out.
+func scrape(t *testing.T, address string) map[string]metric {
+	t.Helper()
+	reply, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]metric{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (seamark_\w+) (\w+)$`).FindAllSubmatch(body, -1) {
+		name := string(m[1])
+		sample := regexp.MustCompile(`(?m)^` + name + `(?:_bucket)?(?:\{(.*)\})? `).FindSubmatch(body)
+		if sample == nil {
+			t.Fatalf("%s has no sample", name)
+		}
+		var labels []string
+		for _, l := range regexp.MustCompile(`(\w+)="`).FindAllSubmatch(sample[1], -1) {
+			if string(l[1]) != "le" {
+				labels = append(labels, string(l[1]))
+			}
+		}
+		slices.Sort(labels)
+		found[name] = metric{kind: string(m[2]), labels: strings.Join(labels, " ")}
+	}
+	return found
+}
+
+// declaredMetrics returns the names that a daemon's source declares.
+func declaredMetrics(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	names := literals(t, `"(seamark_\w*[a-z])"`, dir, "../cmd/internal/proc")
+	for prefix := range literals(t, `NewDesc\("(seamark_(?:\w+_)?)"\+name`, dir) {
+		for name := range literals(t, `desc\("(\w+)"`, dir) {
+			names[prefix+name] = true
+		}
+	}
+	return names
+}
+
+// TestDocumentedMetrics holds the tables of docs/operations.md to what the daemons'
+// sources declare and to what running daemons show.
+func TestDocumentedMetrics(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	catalog := newFile(t)
+	catalog.put(t, "checkout", first)
+	agent := m.agent(t, "amber", amberGateway, catalog.source())
+	m.answers(t, checkout, "A", amberGateway)
+	catalog.put(t, "checkout", first, second)
+	m.text(t, checkout, "total=2")
+	known := map[string]bool{}
+	for program, address := range map[string]string{"edge-sync": agent.http, "global-dns": m.http} {
+		declared, documented := declaredMetrics(t, "../cmd/"+program), map[string]metric{}
+		for _, row := range rows(t, operationsPage, "metric of "+program, "type", "labels", "meaning", "look at it when") {
+			labels := strings.Split(row[2], ", ")
+			slices.Sort(labels)
+			documented[unquoted(row[0])] = metric{kind: row[1], labels: strings.Join(labels, " ")}
+		}
+		if program == "global-dns" { // it stands in the first table
+			documented["seamark_build_info"] = metric{kind: "gauge", labels: "component version"}
+		}
+		for name := range declared {
+			known[name] = true
+			if _, ok := documented[name]; !ok {
+				t.Errorf("%s: the document lacks %s", program, name)
+			}
+		}
+		for name := range documented {
+			if !declared[name] {
+				t.Errorf("%s: the document has %s, which nothing declares", program, name)
+			}
+		}
+		shown := scrape(t, address)
+		for name, have := range shown {
+			if want := documented[name]; have != want {
+				t.Errorf("%s: %s is %+v, the document says %+v", program, name, have, want)
+			}
+		}
+		if len(shown) < len(documented)/2 {
+			t.Errorf("%s shows only %v", program, slices.Sorted(maps.Keys(shown)))
+		}
+	}
+	for _, page := range pages(t) {
+		for _, name := range regexp.MustCompile(`seamark_[a-z_]+[a-z]`).FindAllString(readText(t, "../"+page), -1) {
+			if base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, ""); !known[base] && !known[name] {
+				t.Errorf("%s names %s, which is no metric", page, name)
+			}
+		}
+	}
+}
+
+// TestDocumentedReasons looks for every reason and log line that the document names
+// in the code, and for every reason of the code in the documents.
+func TestDocumentedReasons(t *testing.T) {
+	t.Parallel()
+	listed := map[string]bool{}
+	for page, titles := range map[string][]string{protocolPage: {"reason", "the message"}, operationsPage: {"reason", "left out"}} {
+		for _, row := range rows(t, page, titles...) {
+			for reason := range strings.SplitSeq(row[0], ", ") {
+				listed[unquoted(reason)] = true
+			}
+		}
+	}
+	used := literals(t, `Reason: "([a-z-]+)"`, "../sync/consul", "../sync/nacos", "../sync/file", "../sync/edge")
+	for reason := range used {
+		if !listed[reason] {
+			t.Errorf("the documents lack the reason %q", reason)
+		}
+	}
+	for _, row := range rows(t, operationsPage, "reason", "left out") {
+		for reason := range strings.SplitSeq(row[0], ", ") {
+			if !used[unquoted(reason)] {
+				t.Errorf("nothing is refused with the reason %s", reason)
+			}
+		}
+	}
+	page := readText(t, operationsPage)
+	for reason := range literals(t, `(?:Drop|Note) += "([a-z-]+)"`, "../dnsserver") {
+		if reason != "panic" && !strings.Contains(page, reason) {
+			t.Errorf("the document lacks the DNS server's %q", reason)
+		}
+	}
+	source := allSources(t)
+	_, prose := split(t, "docs/operations.md")
+	for _, m := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(inlineCode.ReplaceAllString(prose, ""), -1) {
+		if said := strings.Join(strings.Fields(m[1]), " "); strings.Count(said, " ") >= 3 && !strings.Contains(source, said) {
+			t.Errorf("the document quotes %q, which no program says", said)
+		}
+	}
+}
+
+// allSources returns the Go code of the daemons and what they are made of.
+func allSources(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	for _, dir := range []string{"registry", "registry/stream", "registry/replica", "sync/edge", "sync/consul", "sync/nacos", "sync/file",
+		"dnsserver", "dnsserver/lookup", "cmd/edge-sync", "cmd/global-dns", "cmd/seamark"} {
+		for text := range literals(t, `("(?:[^"\\\n]|\\.)*")`, "../"+dir) {
+			b.WriteString(text + "\n")
+		}
+	}
+	return b.String()
+}
+
+// unheard is a replica's observer that nobody asks.
+type unheard struct{}
+
+func (unheard) Took(registry.Writer, registry.Outcome)             {}
+func (unheard) Propagated(registry.ClusterID, time.Duration)       {}
+func (unheard) Repaired(cluster registry.ClusterID, reason string) {}
+
+// violations keeps what the server refused.
+type violations struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+func (v *violations) Write(p []byte) (int, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.text.Write(p)
+}
+
+func (v *violations) String() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return strings.ToLower(v.text.String())
+}
+
+// TestDocumentedPermissions runs a reader, an agent and an operator on a server with
+// the permissions that docs/operations.md gives them.
+func TestDocumentedPermissions(t *testing.T) {
+	t.Parallel()
+	_, conf, ok := strings.Cut(readText(t, operationsPage), "```conf\n")
+	conf, _, closed := strings.Cut(conf, "```\n")
+	if !ok || !closed {
+		t.Fatal("the document has no permissions")
+	}
+	var documented server.Options
+	if err := documented.ProcessConfigString(conf); err != nil {
+		t.Fatal(err)
+	}
+	nats := streamtest.StartWith(t, func(o *server.Options) { o.Users = documented.Users })
+	address := strings.TrimPrefix(nats.ClientURL(), "nats://")
+	connect := func(user string) (*stream.Conn, *violations) {
+		heard := &violations{}
+		conn, err := stream.Connect(t.Context(), stream.ConnectConfig{
+			Servers: []string{"nats://" + user + ":secret-of-" + user + "@" + address}, Name: user, Logger: slog.New(slog.NewTextHandler(heard, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(conn.Close)
+		return conn, heard
+	}
+	reader, readerHeard := connect("global-dns")
+	writer, writerHeard := connect("amber")
+	operator, operatorHeard := connect("operator")
+
+	streamtest.Create(t, reader, 1)
+	zone, _ := registry.CleanZone(registry.ZoneRecord{Name: "mesh.internal.", TTL: 5, NegativeTTL: 5, Contact: "hostmaster.mesh.internal."})
+	if _, err := replica.SeedZone(t.Context(), reader, zone, "test", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	var store registry.Store
+	quiet := slog.New(slog.DiscardHandler)
+	follower := replica.New(&store, reader, unheard{}, quiet)
+	agent, err := edge.New(edge.Config{
+		Cluster: "amber", Agent: "a/1/x", Version: "v0.1.0", Source: "file", Logger: quiet,
+		Timing: edge.Timing{Renew: 20 * time.Millisecond, Lapse: 300 * time.Millisecond, Compare: 50 * time.Millisecond},
+	}, edge.Settings{}, newShelf(registry.Service{Key: registry.ServiceKey{Namespace: "default", Name: "checkout"}}), writer.Writer("amber"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { _ = agent.Run(ctx) })
+	wg.Go(func() { _ = follower.Run(ctx) })
+	epochOf := func() uint64 {
+		if c := store.View().Cluster("amber"); c != nil && c.Services == 1 {
+			if l, _, ok := follower.Lease("amber"); ok && l.Phase == registry.PhaseSynced && l.Epoch == c.Epoch {
+				return c.Epoch
+			}
+		}
+		return 0
+	}
+	streamtest.Eventually(t, 20*time.Second, "the reader follows the agent", func() bool { return epochOf() > 0 })
+	before := epochOf()
+	if err := reader.OrderResync(t.Context(), "amber", "a test"); err != nil {
+		t.Error(err)
+	}
+	streamtest.Eventually(t, 20*time.Second, "the agent obeys the reader's order", func() bool { return epochOf() > before })
+	if differences, err := operator.ApplyStreams(t.Context(), stream.Settings{Replicas: 1, HistoryAge: 60 * 24 * time.Hour}); err != nil || len(differences) != 1 {
+		t.Errorf("the operator applies streams: %v, %v", differences, err)
+	}
+	zone.TTL = 7
+	last, _, err := operator.Last(t.Context(), replica.ZoneFact)
+	if err == nil {
+		_, err = operator.Put(t.Context(), replica.ZoneEvent(zone, "ada", registry.CauseChange, time.Now()), last.Sequence)
+	}
+	if err != nil {
+		t.Errorf("the operator applies a zone record: %v", err)
+	}
+	for user, heard := range map[string]*violations{"global-dns": readerHeard, "amber": writerHeard, "operator": operatorHeard} {
+		if said := heard.String(); strings.Contains(said, "permissions violation") {
+			t.Errorf("%s lacks permissions:\n%s", user, said)
+		}
+	}
+	foreign, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := writer.Writer("bronze").PutLease(foreign, registry.Lease{Schema: registry.Schema, Writer: "bronze"}, 0); err == nil || errors.Is(err, registry.ErrConflict) {
+		t.Errorf("amber wrote bronze's lease: %v", err)
+	}
+	streamtest.Eventually(t, 5*time.Second, "the server refuses what is bronze's", func() bool {
+		return strings.Contains(writerHeard.String(), "mesh.v1.bronze.lease")
+	})
+}
