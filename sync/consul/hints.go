@@ -133,7 +133,8 @@ func (w *session) onNode(n *node, index uint64, v wireNodeServices) {
 		m, name := mark{node: n.wire.Node, id: now.ID}, fold(now.Service)
 		listed[now.ID] = name
 		known := slices.ContainsFunc(believed[now.ID], func(e *entry) bool {
-			return e.name == name && e.record.marks[m].index == now.ModifyIndex
+			_, doubted := e.doubts[m] // it is back: look again, or a second absence would confirm the first
+			return e.name == name && e.record.marks[m].index == now.ModifyIndex && !doubted
 		})
 		if !known {
 			w.hint(name, expectation{mark: m, index: now.ModifyIndex})

@@ -27,7 +27,8 @@ func (w *session) onService(e *entry, entries []wireEntry) {
 	seen, _ := w.source.door.mapService(e.name, entries)
 	var expect []expectation
 	for m, now := range seen.marks {
-		if known, there := e.record.marks[m]; !there || now.index > known.index {
+		known, there := e.record.marks[m]
+		if _, doubted := e.doubts[m]; !there || now.index > known.index || doubted {
 			expect = append(expect, expectation{mark: m, index: now.index})
 		}
 	}
