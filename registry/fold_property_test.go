@@ -180,8 +180,11 @@ func TestConflictsAreSettledByName(t *testing.T) {
 			s.takeover(a, began)
 		}
 		meeting := []registry.ServiceKey{
-			{Namespace: "shop", Name: "cart-v1"}, {Namespace: "shop", Name: "cart.v1"}, {Namespace: "shop", Name: "cart_v1"},
-			{Namespace: "SHOP", Name: "cart-v1"}, {Namespace: "Shop", Name: "Cart.V1"},
+			{Namespace: "shop", Name: "cart-v1"},
+			{Namespace: "shop", Name: "cart.v1"},
+			{Namespace: "shop", Name: "cart_v1"},
+			{Namespace: "SHOP", Name: "cart-v1"},
+			{Namespace: "Shop", Name: "Cart.V1"},
 		}
 		here := rapid.SliceOfNDistinct(rapid.SampledFrom(meeting), 1, len(meeting), rapid.ID).Draw(t, "keys")
 		for _, key := range here {

@@ -139,9 +139,14 @@ func (s *stream) recordOf(a *author, record registry.ClusterRecord) {
 
 // keys are few, so that they meet: several of them give the same labels.
 var keys = []registry.ServiceKey{
-	{Namespace: "default", Name: "api"}, {Namespace: "default", Name: "API"}, {Namespace: "default", Name: "web"},
-	{Namespace: "shop", Name: "cart.v1"}, {Namespace: "shop", Name: "cart-v1"}, {Namespace: "shop", Name: "cart_v1"},
-	{Namespace: "Shop", Name: "cart:v1"}, {Namespace: "shop", Name: strings.Repeat("long", 20)},
+	{Namespace: "default", Name: "api"},
+	{Namespace: "default", Name: "API"},
+	{Namespace: "default", Name: "web"},
+	{Namespace: "shop", Name: "cart.v1"},
+	{Namespace: "shop", Name: "cart-v1"},
+	{Namespace: "shop", Name: "cart_v1"},
+	{Namespace: "Shop", Name: "cart:v1"},
+	{Namespace: "shop", Name: strings.Repeat("long", 20)},
 }
 
 func drawService(t *rapid.T) registry.Service {

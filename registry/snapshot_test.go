@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -94,9 +95,7 @@ func TestDerivedSnapshotsDoNotInfluenceEachOther(t *testing.T) {
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
 			from := rapid.IntRange(0, len(versions)-1).Draw(t, "from")
 			model := map[registry.ServiceKey]registry.Service{}
-			for k, v := range models[from] {
-				model[k] = v
-			}
+			maps.Copy(model, models[from])
 			var next registry.Snapshot
 			if rapid.Bool().Draw(t, "with") {
 				services := rapid.SliceOfN(rapid.Custom(drawService), 0, 3).Draw(t, "services")
