@@ -220,6 +220,7 @@ func TestWatchesSurviveANewStream(t *testing.T) {
 	if err := js.DeleteStream(t.Context(), stream.LeaseStream); err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(300 * time.Millisecond) // the watch finds none
 	streamtest.Create(t, c, 1)
 	insist(t, func() error { _, err := w.PutLease(t.Context(), lease("amber", "after"), 0); return err })
 	select {

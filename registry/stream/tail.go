@@ -57,7 +57,8 @@ type tail struct {
 	once   bool       // … by any
 	first  uint64     // where a read of only what is new begins
 
-	created time.Time // of the stream; zero until it was seen
+	opened  bool      // the stream was there once
+	created time.Time // of the stream that is being read; zero until it was seen
 	doubted int       // looks in a row that found something wrong
 }
 
@@ -83,7 +84,7 @@ func (t *tail) run(ctx context.Context) error {
 			t.conn.log.Warn("reading a stream again from its start", "stream", t.stream, "err", err)
 			t.forget()
 			continue
-		case errors.Is(err, ErrStreamChanged), errors.Is(err, jetstream.ErrStreamNotFound) && t.created.IsZero():
+		case errors.Is(err, ErrStreamChanged), errors.Is(err, jetstream.ErrStreamNotFound) && !t.opened:
 			return err
 		case errors.Is(err, errReconnected), errors.Is(err, errNoEnd):
 			retry, said = firstRetry, false
@@ -212,6 +213,7 @@ func (t *tail) look(p *pull, info *jetstream.StreamInfo) error {
 func (t *tail) begin(info *jetstream.StreamInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.opened = true
 	t.created, t.target, t.first = info.Created, t.atLeast, info.State.LastSeq+1
 }
 
