@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -95,9 +96,10 @@ type client struct {
 	reads     *http.Client
 	transport *http.Transport // of reads
 
-	token atomic.Value // string
-	major atomic.Int32 // of the HTTP version that Consul answered with
-	acls  atomic.Bool  // Consul enforces ACLs
+	token   atomic.Value // string
+	major   atomic.Int32 // of the HTTP version that Consul answered with
+	acls    atomic.Bool  // Consul enforces ACLs
+	refused atomic.Bool  // Consul has refused a connection as one too many
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
@@ -198,6 +200,16 @@ func (c *client) dial(ctx context.Context, network, target string) (net.Conn, er
 type trackedConn struct {
 	net.Conn
 	client *client
+}
+
+// Read looks out for Consul's refusal. It may come before the request was sent,
+// and the transport then only says that the connection broke.
+func (t *trackedConn) Read(b []byte) (int, error) {
+	n, err := t.Conn.Read(b)
+	if bytes.HasPrefix(b[:n], []byte("HTTP/1.1 429 ")) {
+		t.client.refused.Store(true)
+	}
+	return n, err
 }
 
 func (t *trackedConn) Close() error {

@@ -41,14 +41,22 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("%d %s", e.code, e.text)
 }
 
-// limitError is what the connection limit looks like to an HTTPS client: Consul
-// answers the handshake, or a stream, in plain text and closes.
+// limitError is what the connection limit looks like where no request gets an
+// answer: Consul writes an HTTP/1.1 429 into any new connection, whatever that
+// expects, and closes it.
 type limitError struct{ err error }
 
 func (e *limitError) Error() string {
 	return "probably the connection limit (limits.http_max_conns_per_client): " + e.err.Error()
 }
 func (e *limitError) Unwrap() error { return e.err }
+
+// brokenFrames reports whether an HTTP/2 connection received something else.
+func brokenFrames(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "frame too large") || strings.Contains(text, "malformed HTTP response") ||
+		strings.Contains(text, "http2: client conn could not be established")
+}
 
 // limited reports whether Consul refused because of too many connections.
 func limited(err error) bool {
@@ -88,7 +96,7 @@ func (c *client) do(ctx context.Context, h *http.Client, method, path string, qu
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if text := err.Error(); strings.Contains(text, "frame too large") || strings.Contains(text, "malformed HTTP response") {
+	if status := new(statusError); !errors.As(err, &status) && (c.refused.Load() || brokenFrames(err)) {
 		err = &limitError{err: err}
 	}
 	return reply{}, fmt.Errorf("%s %s: %w", method, clip(path), err)
