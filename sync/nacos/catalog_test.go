@@ -16,7 +16,7 @@ func one(ip string) reading {
 }
 
 func TestNamesThatMeet(t *testing.T) {
-	plain := &unit{namespace: "public", as: "default", group: "A"}
+	plain := &unit{namespace: "public", as: "default", group: "Z"} // the last by name
 	payment := &unit{namespace: "public", as: "default", group: "PAYMENT", suffix: "-payment"}
 	exact, made := origin{plain, "card-payment"}, origin{payment, "card"}
 	var told refusals
@@ -60,6 +60,38 @@ func TestFlushTellsOnlyWhatChanged(t *testing.T) {
 		if _, changed := c.flush(); changed != tt.changed {
 			t.Errorf("step %d: changed = %v", n, changed)
 		}
+	}
+}
+
+func TestRefusalsAreToldOnce(t *testing.T) {
+	o := origin{&unit{namespace: "public", as: "default", group: "A"}, "orders"}
+	var told refusals
+	c := newCatalog(told.add)
+	bad := func(names ...string) reading {
+		r := one("192.0.2.1")
+		for _, name := range names {
+			r.hosts = append(r.hosts, host{ID: name, IP: "not an address", Enabled: true})
+		}
+		return r
+	}
+	for n, tt := range []struct {
+		reading reading
+		want    int // told so far
+	}{
+		{bad("a"), 1}, {bad("a"), 1}, {bad("a", "b"), 2}, {bad("b"), 2}, {bad("a", "b"), 3}, {one("192.0.2.1"), 3}, {bad("a"), 4},
+	} {
+		c.put(o, o.mapped(tt.reading))
+		if got := told.reasons()["instance-address"]; got != tt.want {
+			t.Errorf("step %d: told %d times, want %d", n, got, tt.want)
+		}
+	}
+	var many []string
+	for n := range 10 * tellAtMost {
+		many = append(many, fmt.Sprint("m-", n))
+	}
+	c.put(o, o.mapped(bad(many...)))
+	if got := told.reasons()["instance-address"]; got > 4+tellAtMost {
+		t.Errorf("one service made %d reports", got)
 	}
 }
 

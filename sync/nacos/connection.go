@@ -99,7 +99,7 @@ func dial(ctx context.Context, server string, secure *tls.Config, namespace stri
 	c.cancel = cancel
 	if err := c.setUp(ctx, life); err != nil {
 		c.close()
-		return nil, err
+		return nil, fmt.Errorf("not connected: %w", err)
 	}
 	return c, nil
 }
@@ -107,7 +107,7 @@ func dial(ctx context.Context, server string, secure *tls.Config, namespace stri
 // setUp opens the stream, which ends with life, and waits until the server has
 // taken the connection in.
 func (c *connection) setUp(ctx, life context.Context) (err error) {
-	ctx, done := context.WithTimeoutCause(ctx, grpcTimeout, fmt.Errorf("not connected within %v", grpcTimeout))
+	ctx, done := context.WithTimeoutCause(ctx, grpcTimeout, fmt.Errorf("not ready within %v", grpcTimeout))
 	defer done()
 	if err := c.request(ctx, "ServerCheckRequest", struct{}{}, &struct{}{}); err != nil {
 		return err

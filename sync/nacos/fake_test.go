@@ -2,8 +2,11 @@ package nacos
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -13,6 +16,7 @@ import (
 
 	wire "github.com/nacos-group/nacos-sdk-go/v2/api/grpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/seamark-mesh/seamark/e2e/servers"
@@ -36,10 +40,17 @@ type fake struct {
 	streams map[wire.BiRequestStream_RequestBiStreamServer]func()
 	setup   int // requests that are still refused because the connection is new
 	acks    int
-	login   func() string // gives tokens; nil: there is no log-in
+	login   func() string     // gives tokens; nil: there is no log-in
+	before  func(what string) // is called before each answer, without the lock; may be nil
 }
 
 func newFake(t testing.TB) *fake {
+	t.Helper()
+	return newFakeTLS(t, nil)
+}
+
+// newFakeTLS is a fake that wants TLS on both ports.
+func newFakeTLS(t testing.TB, secure *tls.Config) *fake {
 	t.Helper()
 	f := &fake{
 		grpc: make(map[string]string), http: make(map[string]string), refuse: make(map[string]int), asked: make(map[string]int),
@@ -60,7 +71,11 @@ func newFake(t testing.TB) *fake {
 		}
 		http1.Close()
 	}
-	web, rpc := &http.Server{Handler: f}, grpc.NewServer()
+	web, rpc := &http.Server{Handler: f, ErrorLog: log.New(io.Discard, "", 0)}, grpc.NewServer()
+	if secure != nil {
+		http1 = tls.NewListener(http1, secure)
+		rpc = grpc.NewServer(grpc.Creds(credentials.NewTLS(secure)))
+	}
 	wire.RegisterRequestServer(rpc, f)
 	wire.RegisterBiRequestStreamServer(rpc, f)
 	var wg sync.WaitGroup
@@ -121,6 +136,15 @@ func (f *fake) send(t testing.TB, kind, body string) {
 	}
 }
 
+func (f *fake) hook(what string) {
+	f.mu.Lock()
+	before := f.before
+	f.mu.Unlock()
+	if before != nil {
+		before(what)
+	}
+}
+
 // hangUp breaks all streams.
 func (f *fake) hangUp() {
 	f.mu.Lock()
@@ -160,6 +184,7 @@ func (f *fake) Request(_ context.Context, p *wire.Payload) (*wire.Payload, error
 	if err := json.Unmarshal(p.GetBody().GetValue(), &asked); err != nil {
 		return nil, err
 	}
+	f.hook(kind)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked[kind]++
@@ -194,6 +219,7 @@ func (f *fake) Request(_ context.Context, p *wire.Payload) (*wire.Payload, error
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/nacos")
+	f.hook(path)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked[path]++

@@ -372,3 +372,60 @@ func TestReadFailsRatherThanGuess(t *testing.T) {
 		})
 	}
 }
+
+// TestSubscriptionsAnswerIsOlderThanAPush: the server reads the service, subscribes,
+// and answers; a push that overtakes the answer is newer.
+func TestSubscriptionsAnswerIsOlderThanAPush(t *testing.T) {
+	f := newFake(t)
+	older, newer := info("orders", false, hostJSON("192.0.2.1", true)), info("orders", false, hostJSON("192.0.2.2", true))
+	f.change(func() { f.grpc["orders"], f.http["orders"] = older, newer })
+	f.change(func() {
+		f.before = func(what string) {
+			if what == "SubscribeServiceRequest" {
+				f.push(t, newer)
+				time.Sleep(50 * time.Millisecond)
+			}
+		}
+	})
+	w := watching(t, fakeSource(t, f))
+	w.until(t, "orders", "192.0.2.2 passing*1")
+	eventually(t, 5*time.Second, func() string {
+		if f.count("/v1/ns/instance/list") < 2 {
+			return "not checked yet"
+		}
+		return ""
+	})
+	if _, n := w.last(); n != 1 {
+		t.Errorf("%d snapshots, want 1: the answer was believed more than the push", n)
+	}
+}
+
+func TestReadListsUntilNothingChanges(t *testing.T) {
+	t.Run("a service comes meanwhile", func(t *testing.T) {
+		f := newFake(t)
+		f.set(t, "orders", info("orders", false, hostJSON("192.0.2.1", true)))
+		f.change(func() {
+			f.before = func(what string) {
+				if what == "/v1/ns/instance/list" {
+					f.change(func() { f.http["stock"] = info("stock", false, hostJSON("192.0.2.2", true)) })
+				}
+			}
+		})
+		read, err := fakeSource(t, f).Read(t.Context())
+		if err != nil || brief(read, "orders") != "192.0.2.1 passing*1" || brief(read, "stock") != "192.0.2.2 passing*1" {
+			t.Errorf("Read: %v, orders is %s, stock is %s", err, brief(read, "orders"), brief(read, "stock"))
+		}
+	})
+	t.Run("it never ends", func(t *testing.T) {
+		f := newFake(t)
+		n := 0
+		f.change(func() {
+			f.before = func(what string) {
+				f.change(func() { n++; f.http[fmt.Sprint("s-", n)] = info("s", false) })
+			}
+		})
+		if _, err := fakeSource(t, f).Read(t.Context()); err == nil {
+			t.Error("Read succeeded although the list changed all the time")
+		}
+	})
+}
