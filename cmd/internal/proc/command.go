@@ -109,7 +109,7 @@ a flag (--nats-credentials FILE), an environment variable (SEAMARK_NATS_CREDENTI
 environment, never from flags.`
 
 // NewCommand returns the command of a daemon: it runs with --config FILE, and has
-// the commands check and completion. Environ is as [os.Environ] gives it.
+// the commands check, health and completion. Environ is as [os.Environ] gives it.
 func NewCommand(d Daemon, environ []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:     d.Name,
@@ -142,7 +142,7 @@ func NewCommand(d Daemon, environ []string) *cobra.Command {
 		logger.Info("ended", "cause", context.Cause(ctx))
 		return nil
 	}
-	root.AddCommand(checkCommand(d, environ))
+	root.AddCommand(checkCommand(d, environ), healthCommand(d, environ))
 	return Prepare(root)
 }
 

@@ -18,6 +18,7 @@ import (
 // shape is the configuration of the daemon that the tests of the command use.
 type shape struct {
 	Name string `yaml:"name" help:"a name"`
+	HTTP string `yaml:"http" default:"127.0.0.1:1" help:"address to listen on"`
 }
 
 func daemon(run func(ctx context.Context, p *Process) error) Daemon {
