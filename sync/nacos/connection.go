@@ -94,7 +94,7 @@ func dial(ctx context.Context, server string, secure *tls.Config, namespace stri
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{namespace: namespace, conn: conn, client: wire.NewRequestClient(conn), api: api, local: localAddress(target)}
+	c := &connection{namespace: namespace, conn: conn, client: wire.NewRequestClient(conn), api: api, local: localAddress(ctx, target)}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
 	if err := c.setUp(ctx, life); err != nil {
@@ -146,8 +146,8 @@ func (c *connection) registered(ctx context.Context) error {
 
 // localAddress returns the address that we reach the target from; "" when there
 // is none. Nothing is sent.
-func localAddress(target string) string {
-	probe, err := net.Dial("udp", target)
+func localAddress(ctx context.Context, target string) string {
+	probe, err := new(net.Dialer).DialContext(ctx, "udp", target)
 	if err != nil {
 		return ""
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -277,7 +278,7 @@ type running struct {
 	times []time.Time
 }
 
-var errOver = fmt.Errorf("the test is over")
+var errOver = errors.New("the test is over")
 
 // watching starts a Watch that ends with the test.
 func watching(t *testing.T, s *Source) *running {
