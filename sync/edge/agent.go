@@ -21,7 +21,8 @@ type Agent struct {
 	reloaded chan struct{} // capacity 1
 	resync   chan string   // capacity 1: why
 	status   board
-	wrote    time.Time // what the last lease that this agent wrote says of its time
+	tried    time.Time // of the lease that this agent tried to write last; zero: none
+	written  time.Time // of the last one that was acknowledged
 }
 
 // New returns an agent; it starts nothing. The settings are the first; see [Agent.Reload].
@@ -76,17 +77,16 @@ func (a *Agent) Run(ctx context.Context) error {
 			return nil // only the end of ctx ends it
 		}
 		began := time.Now()
-		err = a.lead(ctx, sequence)
+		for err = errResync; errors.Is(err, errResync); {
+			sequence, err = a.lead(ctx, sequence)
+		}
 		a.status.set(func(s *Status) { s.Role = Standby })
 		if ctx.Err() != nil {
 			return nil
 		}
 		switch {
-		case errors.Is(err, errResync):
-			a.config.Logger.Info("beginning a new epoch to compare all", "why", err)
-			continue
 		case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrConflict):
-			a.config.Logger.Warn("another agent has taken over this cluster: standing by", "err", err)
+			a.config.Logger.Warn("this epoch is over: standing by", "err", err)
 		default:
 			a.config.Logger.Error("leading ended", "err", err)
 		}
@@ -99,7 +99,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-var errResync = errors.New("resync")
+// errResync ends an epoch whose successor is to begin at once.
+var errResync = errors.New("a resync was ordered")
 
 // streamFault notes whether the stream takes what this agent gives it, and says so
 // when that changes.
@@ -128,7 +129,7 @@ func (a *Agent) followOrders(ctx context.Context) {
 			}
 			order := m.Event.Order
 			select {
-			case a.resync <- fmt.Sprintf("ordered by %s: %s", order.By, order.Reason):
+			case a.resync <- fmt.Sprintf("by %s: %s", order.By, order.Reason):
 			default: // one is waiting already
 			}
 		})

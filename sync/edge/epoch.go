@@ -13,8 +13,8 @@ import (
 
 // lead begins an epoch, brings the stream in line with the registry, and keeps it
 // so until ctx ends (nil), the lease is lost, or a resync is ordered. Sequence is
-// the lease's.
-func (a *Agent) lead(ctx context.Context, sequence uint64) error {
+// the lease's; it returns the one that the lease has then.
+func (a *Agent) lead(ctx context.Context, sequence uint64) (uint64, error) {
 	a.status.set(func(s *Status) { s.Role, s.Holder = Leader, ""; s.Takeovers++ })
 	within, lost := context.WithCancelCause(ctx)
 	l := &leader{agent: a, renewal: &renewal{agent: a, wake: make(chan struct{}, 1), sequence: sequence, phase: registry.PhaseSyncing}}
@@ -31,9 +31,9 @@ func (a *Agent) lead(ctx context.Context, sequence uint64) error {
 	wg.Wait()
 	if ctx.Err() != nil {
 		l.stop(context.WithoutCancel(ctx))
-		return nil
+		return 0, nil
 	}
-	return err
+	return l.renewal.sequence, err
 }
 
 // epochAhead is how far an epoch may be ahead of the stream's clock, in seconds.

@@ -54,7 +54,8 @@ func (l *leader) follow(ctx context.Context) error {
 			return context.Cause(ctx)
 		case why := <-orders:
 			if l.synced { // else the comparison that it asks for is still to come
-				err = fmt.Errorf("%w: %s", errResync, why)
+				l.agent.config.Logger.Info("beginning a new epoch to compare all", "ordered", why)
+				err = errResync
 			}
 		case <-calm.C:
 			orders = l.agent.resync
@@ -154,10 +155,10 @@ func (l *leader) confirm(ctx context.Context, exports *exporter) error {
 // take makes the latest reading what should stand on the stream, once the first one
 // was confirmed.
 func (l *leader) take() {
-	r := l.agent.intake.latest()
-	if l.exports == nil || !r.known || r.fault != nil {
+	if l.exports == nil {
 		return
 	}
+	r := l.agent.intake.latest()
 	for _, k := range l.want(r) {
 		l.outbox.mark(k, registry.CauseChange, r.seen)
 	}

@@ -67,7 +67,7 @@ func (a *Agent) takeLease(ctx context.Context) (sequence uint64, err error) {
 // lease in its name is its predecessor's; later only what it wrote itself is its own,
 // so that two agents that were given one name by mistake do not fight for ever.
 func (a *Agent) mayTake(at registry.LeaseAt, watched *vigil) bool {
-	own := at.Lease.Agent == a.config.Agent && (a.wrote.IsZero() || at.Lease.Time.Equal(a.wrote))
+	own := at.Lease.Agent == a.config.Agent && (a.tried.IsZero() || at.Lease.Time.Equal(a.tried) || at.Lease.Time.Equal(a.written))
 	return watched.left(at, a.config.Timing.Lapse) <= 0 || !at.Found || at.Lease.Phase == registry.PhaseStopped || own
 }
 
@@ -77,7 +77,7 @@ func (a *Agent) claim(ctx context.Context, at registry.LeaseAt) (sequence uint64
 	a.status.set(func(s *Status) {
 		s.Epoch, s.Revision, s.Keys, s.Digest = at.Lease.Epoch, at.Lease.Revision, at.Lease.Keys, at.Lease.Digest
 	})
-	return a.log.PutLease(ctx, a.leaseNow(registry.PhaseSyncing, ""), at.Sequence)
+	return a.putLease(ctx, registry.PhaseSyncing, "", at.Sequence)
 }
 
 func (a *Agent) standBy(l registry.Lease) {
@@ -87,16 +87,20 @@ func (a *Agent) standBy(l registry.Lease) {
 	a.status.set(func(s *Status) { s.Role, s.Holder = Standby, l.Agent })
 }
 
-// leaseNow describes the agent's state for its lease, and notes when it did. One
-// goroutine at a time writes leases.
-func (a *Agent) leaseNow(phase registry.Phase, detail string) registry.Lease {
+// putLease writes the agent's state as its lease in place of the one at expect. One
+// goroutine at a time calls it.
+func (a *Agent) putLease(ctx context.Context, phase registry.Phase, detail string, expect uint64) (sequence uint64, err error) {
 	s := a.status.get()
-	a.wrote = time.Now().UTC()
-	return registry.Lease{
+	a.tried = time.Now().UTC()
+	sequence, err = a.log.PutLease(ctx, registry.Lease{
 		Schema: registry.Schema, Writer: a.writer, Agent: a.config.Agent, Version: a.config.Version,
 		Phase: phase, Epoch: s.Epoch, Revision: s.Revision, Keys: s.Keys, Digest: s.Digest,
-		Time: a.wrote, Source: a.config.Source, Detail: clipText(detail, 1024),
+		Time: a.tried, Source: a.config.Source, Detail: clipText(detail, 1024),
+	}, expect)
+	if err == nil {
+		a.written = a.tried
 	}
+	return sequence, err
 }
 
 func clipText(s string, most int) string {
@@ -163,7 +167,7 @@ func (r *renewal) put(ctx context.Context) error {
 	r.mu.Lock()
 	phase, detail := r.phase, r.detail
 	r.mu.Unlock()
-	sequence, err := r.agent.log.PutLease(ctx, r.agent.leaseNow(phase, detail), r.sequence)
+	sequence, err := r.agent.putLease(ctx, phase, detail, r.sequence)
 	if err == nil {
 		r.sequence = sequence
 	}

@@ -291,3 +291,30 @@ func TestStopWithTheStreamAwayEnds(t *testing.T) {
 		}
 	})
 }
+
+// Whether the refreshed record was stored is not known: what would be published
+// after it would leave its revision out, or be fenced.
+func TestStopDuringTheRefreshOfTheEpochPublishesNothing(t *testing.T) {
+	inWorld(t, gentle(services(10)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		a.link.set(func(k *link) {
+			k.next = func(request string, _ int) fault {
+				if request == "epoch" {
+					return fails
+				}
+				return works
+			}
+		})
+		time.Sleep(day + time.Hour)
+		before := w.sequence()
+		w.catalogue.put(service("waiting", 1))
+		settle()
+		a.stop()
+		if got := w.since(before); len(got) > 0 {
+			t.Errorf("published %v", got[0].Fact)
+		}
+		if l, _ := w.memory.standingLease(); l.Phase != registry.PhaseStopped {
+			t.Errorf("the lease says %s", l.Phase)
+		}
+	})
+}

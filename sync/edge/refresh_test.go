@@ -99,6 +99,11 @@ func TestOldTombstonesAreForgotten(t *testing.T) {
 		if _, known := w.view().Service(key("empty")); !known {
 			t.Error("a service that the registry lists without instances was forgotten")
 		}
+		for _, m := range w.since(0) {
+			if m.Fact.Service == key("empty") && m.Event.Service.Forgotten {
+				t.Error("a service that the registry lists was forgotten for a time")
+			}
+		}
 		w.mustEqual(t, w.catalogue.now())
 		before := w.sequence()
 		time.Sleep(5 * day)
