@@ -51,6 +51,8 @@ type Conn struct {
 	log  *slog.Logger
 	name string
 
+	closed chan struct{} // closed with the connection
+
 	mu          sync.Mutex // guards the fields below
 	reconnected chan struct{}
 	waiting     map[*func(error)]struct{} // requests that end when the connection is lost
@@ -66,7 +68,7 @@ func Connect(ctx context.Context, config ConnectConfig) (*Conn, error) {
 		return nil, fmt.Errorf("nats: %w", err)
 	}
 	c := &Conn{
-		log: config.Logger, name: config.Name, reconnected: make(chan struct{}),
+		log: config.Logger, name: config.Name, reconnected: make(chan struct{}), closed: make(chan struct{}),
 		waiting: map[*func(error)]struct{}{}, replicas: map[string]int{},
 	}
 	if c.log == nil {
@@ -78,7 +80,7 @@ func Connect(ctx context.Context, config ConnectConfig) (*Conn, error) {
 		nats.ConnectHandler(func(*nats.Conn) { once.Do(func() { close(first) }) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.lost(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { c.back() }),
-		nats.ClosedHandler(func(*nats.Conn) { c.lost(nats.ErrConnectionClosed) }),
+		nats.ClosedHandler(func(*nats.Conn) { c.lost(nats.ErrConnectionClosed); close(c.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			c.log.Warn("nats reports an error", "err", err)
 		}),

@@ -44,8 +44,9 @@ type Batch struct {
 // more was waiting. After a loss of the connection, when that was made good.
 //
 // Read returns nil when Until was reached, ctx's error when that ended, f's error,
-// [ErrStreamChanged], or jetstream.ErrStreamNotFound when there is no such stream
-// at the beginning. All else it mends by itself.
+// [ErrStreamChanged], jetstream.ErrStreamNotFound when there is no such stream at
+// the beginning, or nats.ErrConnectionClosed after [Conn.Close]. All else it mends by
+// itself.
 func (c *Conn) Read(ctx context.Context, start StartAt, f func(Batch) error) error {
 	config := tailConfig{stream: EventsStream, filters: start.Filter, policy: start.Policy, sequence: start.Sequence}
 	return c.read(ctx, config, start.Until, f)

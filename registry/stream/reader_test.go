@@ -67,7 +67,7 @@ func TestCaughtUpWhileOthersWrite(t *testing.T) {
 	writer, reader := connectTwice(t)
 	a, w := newAuthor("amber"), writer.Writer("amber")
 	fence := a.begin(t, w, 0)
-	publish(t, w, fence, a.services(1000, "s")...)
+	publish(t, w, fence, a.services(300, "s")...)
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -81,7 +81,7 @@ func TestCaughtUpWhileOthersWrite(t *testing.T) {
 		}
 	}()
 	defer func() { close(stop); <-done }()
-	for range 10 {
+	for range 4 {
 		fold := registry.NewFold()
 		err := reader.Read(t.Context(), stream.StartAt{}, func(b stream.Batch) error {
 			for _, m := range b.Messages {
@@ -92,8 +92,8 @@ func TestCaughtUpWhileOthersWrite(t *testing.T) {
 			}
 			return nil
 		})
-		if n := fold.View().Services(); !errors.Is(err, errEnough) || n != 1000 {
-			t.Fatalf("caught up with %d of 1000 services, %v", n, err)
+		if n := fold.View().Services(); !errors.Is(err, errEnough) || n != 300 {
+			t.Fatalf("caught up with %d of 300 services, %v", n, err)
 		}
 	}
 }
@@ -133,6 +133,23 @@ func TestReadEndsWithItsContext(t *testing.T) {
 	err := c.Read(ctx, stream.StartAt{}, func(stream.Batch) error { cancel(errEnough); return nil })
 	if !errors.Is(err, errEnough) {
 		t.Errorf("Read() = %v, want the context's cause", err)
+	}
+}
+
+func TestReadEndsWithItsConnection(t *testing.T) {
+	writer, reader := connectTwice(t)
+	r := record(t, reader, stream.StartAt{})
+	r.waitCaughtUp(t)
+	newAuthor("amber").begin(t, writer.Writer("amber"), 0)
+	r.waitFor(t, 5*time.Second, 1)
+	reader.Close()
+	select {
+	case <-r.ended:
+		if err := r.stop(); !errors.Is(err, nats.ErrConnectionClosed) {
+			t.Errorf("Read() = %v", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("the read goes on without a connection")
 	}
 }
 

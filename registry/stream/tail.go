@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -80,6 +81,8 @@ func (t *tail) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case t.conn.nats.IsClosed():
+			return fmt.Errorf("read %s: %w", t.stream, nats.ErrConnectionClosed)
 		case errors.Is(err, ErrStreamChanged) && t.restart:
 			t.conn.log.Warn("reading a stream again from its start", "stream", t.stream, "err", err)
 			t.forget()
@@ -101,6 +104,7 @@ func (t *tail) run(ctx context.Context) error {
 		select {
 		case <-timer.C:
 		case <-reconnected:
+		case <-t.conn.closed:
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -166,6 +170,8 @@ func (t *tail) live(ctx context.Context, p *pull, reconnected <-chan struct{}) e
 			return err
 		case <-reconnected:
 			return errReconnected
+		case <-t.conn.closed:
+			return nats.ErrConnectionClosed
 		case <-heartbeat.C:
 			if p.silent() {
 				return fmt.Errorf("read %s: the consumer is silent", t.stream)
