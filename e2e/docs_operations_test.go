@@ -64,11 +64,12 @@ func scrape(t *testing.T, address string) map[string]metric {
 }
 
 // declaredMetrics returns the names that a daemon's source declares.
-func declaredMetrics(t *testing.T, dir string) map[string]bool {
+func declaredMetrics(t *testing.T, program string) map[string]bool {
 	t.Helper()
-	names := literals(t, `"(seamark_\w*[a-z])"`, dir, "../cmd/internal/proc")
-	for prefix := range literals(t, `NewDesc\("(seamark_(?:\w+_)?)"\+name`, dir) {
-		for name := range literals(t, `desc\("(\w+)"`, dir) {
+	dirs := []string{"../cmd/" + program, "../cmd/internal/" + strings.ReplaceAll(program, "-", "")}
+	names := literals(t, `"(seamark_\w*[a-z])"`, append(dirs, "../cmd/internal/proc")...)
+	for prefix := range literals(t, `NewDesc\("(seamark_(?:\w+_)?)"\+name`, dirs...) {
+		for name := range literals(t, `desc\("(\w+)"`, dirs...) {
 			names[prefix+name] = true
 		}
 	}
@@ -88,7 +89,7 @@ func TestDocumentedMetrics(t *testing.T) {
 	m.text(t, checkout, "total=2")
 	known := map[string]bool{}
 	for program, address := range map[string]string{"edge-sync": agent.http, "global-dns": m.http} {
-		declared, documented := declaredMetrics(t, "../cmd/"+program), map[string]metric{}
+		declared, documented := declaredMetrics(t, program), map[string]metric{}
 		for _, row := range rows(t, operationsPage, "metric of "+program, "type", "labels", "meaning", "look at it when") {
 			labels := strings.Split(row[2], ", ")
 			slices.Sort(labels)
