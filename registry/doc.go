@@ -11,7 +11,9 @@
 //     for the time; the only times it knows are those written in events.
 //   - A [View] is a function of the last message of each [Fact], in the order of
 //     the stream's sequence. Redelivery, overlap and any way of cutting the
-//     stream into pieces fold to the same View, byte for byte.
+//     stream into pieces fold to the same View, byte for byte. Where the last
+//     message of a fact can't be used, a reader that has not seen the earlier ones
+//     looks back; see [Fold.Apply] and [Fold.Voided].
 //   - A View and a [Snapshot] never change once they are handed out; any number
 //     of goroutines may read them without a lock. The slices, maps and pointers
 //     reached through them are shared: read them, never write to them.

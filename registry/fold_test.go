@@ -206,6 +206,33 @@ func TestStateBeforeALateFenceStands(t *testing.T) {
 	}
 }
 
+// The server's compare-and-set keeps a lost epoch's writer from writing an epoch
+// record. Where one stands all the same and is the last of its subject, only the
+// subject's history tells that it is void: a reader that applies it, in whatever
+// order, holds what everybody holds.
+func TestEpochRecordOfALostEpochIsVoidOnceTheHistoryIsRead(t *testing.T) {
+	t.Parallel()
+	s, a := amber()
+	s.service(a, "change", state(shared...))
+	s.takeover(a, began+10)
+	s.service(a, "change", state())
+	s.put("rogue", registry.Event{Kind: registry.KindEpoch, Writer: "amber", Epoch: began, Revision: 9, Takeover: &registry.EpochRecord{}})
+	rogueState := state(shared...)
+	s.put("rogue", registry.Event{Kind: registry.KindService, Writer: "amber", Epoch: began, Revision: 10, Service: &rogueState})
+
+	r := newReader(s.messages)
+	for _, m := range lastPerSubject(s.messages) {
+		r.take(m)
+	}
+	if got := r.fold.View().Cluster("amber").Epoch; got != began {
+		t.Fatalf("the epoch is %d: this test no longer shows what it is for", got)
+	}
+	for _, n := range []int{2, 0} { // the epoch records, newest first
+		r.take(s.messages[n])
+	}
+	mustEqual(t, "with the epochs' history", s.messages, r.fold.View(), at(s.messages))
+}
+
 func TestQuarantineEndsWithTheNextMessageOfTheFact(t *testing.T) {
 	t.Parallel()
 	facts := map[string]func(*stream, *author){
