@@ -27,7 +27,7 @@ func TestDemoTour(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	arguments := []string{"demo", "--tour", "--dir", t.TempDir()}
-	for n, flag := range []string{"--dns", "--http", "--nats-listen"} {
+	for n, flag := range []string{"--dns", "--http", "--nats"} {
 		arguments = append(arguments, flag, fmt.Sprintf("127.0.0.1:%d", ports[n]))
 	}
 	out, err := exec.CommandContext(ctx, filepath.Join(dir, "seamark"), arguments...).CombinedOutput()
@@ -55,7 +55,7 @@ func TestDemoSaysWhichPortIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(filepath.Join(dir, "seamark"), "demo", "--tour", "--dir", t.TempDir(), "--http", taken.Addr().String(),
-		"--dns", fmt.Sprintf("127.0.0.1:%d", ports[0]), "--nats-listen", fmt.Sprintf("127.0.0.1:%d", ports[1])).CombinedOutput()
+		"--dns", fmt.Sprintf("127.0.0.1:%d", ports[0]), "--nats", fmt.Sprintf("127.0.0.1:%d", ports[1])).CombinedOutput()
 	if err == nil {
 		t.Fatalf("the demo ran on a taken port:\n%s", out)
 	}

@@ -109,7 +109,7 @@ nothing but --dir.`,
 	flags.StringVar(&options.Dir, "dir", "seamark-demo", "folder for catalogues, configurations, logs and the stream")
 	flags.StringVar(&options.DNS, "dns", "127.0.0.1:5300", "address for DNS")
 	flags.StringVar(&options.HTTP, "http", "127.0.0.1:8080", "address for the HTTP API")
-	flags.StringVar(&options.NATS, "nats-listen", "127.0.0.1:4222", "address for the embedded NATS server")
+	flags.StringVar(&options.NATS, "nats", "127.0.0.1:4222", "address for the embedded NATS server")
 	flags.BoolVar(&options.TourOnly, "tour", false, "end after the tour")
 	return command
 }
