@@ -48,6 +48,7 @@ func (r *recorder) Answered(p Protocol, rcode string, took time.Duration) {
 	}
 	r.count(fmt.Sprintf("%s %s", p, rcode))
 }
+
 func (r *recorder) Dropped(p Protocol, reason Drop) { r.count(fmt.Sprintf("%s drop %s", p, reason)) }
 func (r *recorder) Noted(p Protocol, what Note)     { r.count(fmt.Sprintf("%s note %s", p, what)) }
 

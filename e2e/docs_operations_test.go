@@ -172,8 +172,10 @@ func TestDocumentedReasons(t *testing.T) {
 func allSources(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	for _, dir := range []string{"registry", "registry/stream", "registry/replica", "sync/edge", "sync/consul", "sync/nacos", "sync/file",
-		"dnsserver", "dnsserver/lookup", "cmd/edge-sync", "cmd/global-dns", "cmd/seamark"} {
+	for _, dir := range []string{
+		"registry", "registry/stream", "registry/replica", "sync/edge", "sync/consul", "sync/nacos", "sync/file",
+		"dnsserver", "dnsserver/lookup", "cmd/edge-sync", "cmd/global-dns", "cmd/seamark",
+	} {
 		for text := range literals(t, `("(?:[^"\\\n]|\\.)*")`, "../"+dir) {
 			b.WriteString(text + "\n")
 		}

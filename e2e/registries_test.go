@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -168,9 +169,7 @@ func (n *nacosRegistry) put(t *testing.T, service string, instances ...instance)
 	for _, i := range instances {
 		values := url.Values{"serviceName": {service}, "ip": {i.address}, "port": {fmt.Sprint(i.port)}, "ephemeral": {"false"}}
 		full := url.Values{"metadata": {`{"version":"` + i.version + `"}`}, "healthy": {fmt.Sprint(!i.bad)}}
-		for k, v := range values {
-			full[k] = v
-		}
+		maps.Copy(full, values)
 		if n.there[service] == nil {
 			if err := n.call(http.MethodPost, "/service", url.Values{"serviceName": {service}, "protectThreshold": {"0"}}); err == nil || strings.Contains(err.Error(), "exists") {
 				err = n.call(http.MethodPut, "/cluster", url.Values{"serviceName": {service}, "clusterName": {"DEFAULT"}, "checkPort": {"80"}, "useInstancePort4Check": {"true"}, "healthChecker": {`{"type":"NONE"}`}})

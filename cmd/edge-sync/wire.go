@@ -47,8 +47,10 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	first := settings(c)
 	d.wanted.Store(&first)
 	d.refused = refusals.New(d.metrics, "seamark_edge_refused_total", "What the registry or the configuration offers and is not published, by reason.", p.Logger)
-	d.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_edge_reloads_total",
-		Help: "Attempts to take up a changed configuration, by result."}, []string{"result"})
+	d.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "seamark_edge_reloads_total",
+		Help: "Attempts to take up a changed configuration, by result.",
+	}, []string{"result"})
 	d.metrics.MustRegister(d.reloads)
 	source, err := d.source()
 	if err != nil {
@@ -245,8 +247,10 @@ func (d *daemon) status(w http.ResponseWriter, _ *http.Request) {
 		Gateways int                `json:"gateways"`
 		Digest   registry.Digest    `json:"digest"`
 		Registry registryStatus     `json:"registry"`
-	}{Ready: d.ready() == nil, Cluster: d.config.Cluster, Version: proc.Version(), Role: edge.Standby,
-		Registry: registryStatus{Source: d.config.Source.Kind(), Mode: d.mode()}}
+	}{
+		Ready: d.ready() == nil, Cluster: d.config.Cluster, Version: proc.Version(), Role: edge.Standby,
+		Registry: registryStatus{Source: d.config.Source.Kind(), Mode: d.mode()},
+	}
 	if agent := d.agent.Load(); agent != nil {
 		s := agent.Status()
 		out.Role, out.Holder, out.Phase, out.Epoch, out.Revision = s.Role, s.Holder, s.Phase, s.Epoch, s.Revision

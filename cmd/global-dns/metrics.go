@@ -23,22 +23,36 @@ type observer struct {
 
 func newObserver(r prometheus.Registerer) *observer {
 	o := &observer{
-		took: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_events_total",
-			Help: "Messages taken from the stream, by writer and by what became of them."}, []string{"writer", "result", "reason"}),
-		propagated: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "seamark_propagation_seconds",
+		took: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "seamark_events_total",
+			Help: "Messages taken from the stream, by writer and by what became of them.",
+		}, []string{"writer", "result", "reason"}),
+		propagated: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "seamark_propagation_seconds",
 			Help:    "From the moment a cluster's agent learnt of a change to the moment it is answered.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60}}, []string{"cluster"}),
-		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_cluster_reloads_total",
-			Help: "Clusters loaded again, because a revision was missing or a digest differed."}, []string{"cluster", "reason"}),
-		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_dns_answers_total",
-			Help: "DNS answers, by protocol and response code."}, []string{"protocol", "rcode"}),
-		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_dns_dropped_total",
-			Help: "DNS packets and connections that got no answer, by reason."}, []string{"protocol", "reason"}),
-		noted: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "seamark_dns_notes_total",
-			Help: "DNS answers that were truncated, cut or failed inside."}, []string{"protocol", "what"}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seamark_dns_answer_seconds",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
+		}, []string{"cluster"}),
+		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "seamark_cluster_reloads_total",
+			Help: "Clusters loaded again, because a revision was missing or a digest differed.",
+		}, []string{"cluster", "reason"}),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "seamark_dns_answers_total",
+			Help: "DNS answers, by protocol and response code.",
+		}, []string{"protocol", "rcode"}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "seamark_dns_dropped_total",
+			Help: "DNS packets and connections that got no answer, by reason.",
+		}, []string{"protocol", "reason"}),
+		noted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "seamark_dns_notes_total",
+			Help: "DNS answers that were truncated, cut or failed inside.",
+		}, []string{"protocol", "what"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "seamark_dns_answer_seconds",
 			Help:    "From a question's arrival to its answer's departure.",
-			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .005, .025, .1}}),
+			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .005, .025, .1},
+		}),
 	}
 	r.MustRegister(o.took, o.propagated, o.repaired, o.answers, o.dropped, o.noted, o.latency)
 	return o

@@ -82,7 +82,8 @@ func (c *commands) streams() *cobra.Command {
 }
 
 func (c *commands) withStreams(command *cobra.Command, settings *stream.Settings, size string,
-	do func(*stream.Conn, context.Context, stream.Settings) ([]stream.Difference, error), failing bool) error {
+	do func(*stream.Conn, context.Context, stream.Settings) ([]stream.Difference, error), failing bool,
+) error {
 	var bytes config.Size
 	if err := bytes.UnmarshalText([]byte(size)); err != nil {
 		return proc.Usage(fmt.Errorf("--history-bytes: %w", err))

@@ -235,8 +235,10 @@ func (c *commands) resolve() *cobra.Command {
 			if err := c.client().get(command.Context(), "/v1/resolve", url.Values{"name": {args[0]}, "type": {rrtype}}, &reason); err != nil {
 				return err
 			}
-			result := map[string]any{"server": server, "rcode": answer.RCode, "answers": answer.Records, "extended": answer.Extended,
-				"protocol": answer.Protocol, "took_ms": float64(answer.Took.Microseconds()) / 1000, "why": reason.Why}
+			result := map[string]any{
+				"server": server, "rcode": answer.RCode, "answers": answer.Records, "extended": answer.Extended,
+				"protocol": answer.Protocol, "took_ms": float64(answer.Took.Microseconds()) / 1000, "why": reason.Why,
+			}
 			return c.output.print(command.OutOrStdout(), result, func(row func(...any)) {
 				row(fmt.Sprintf("%s from %s over %s in %.1f ms", answer.RCode, server, answer.Protocol, float64(answer.Took.Microseconds())/1000))
 				for _, text := range append(answer.Records, answer.Extended...) {

@@ -127,8 +127,15 @@ func TestResolveNotReady(t *testing.T) {
 func TestResolveRefuses(t *testing.T) {
 	v := lookuptest.Harbours().View()
 	for _, tt := range [][2]string{
-		{"", "A"}, {"a..b", "A"}, {strings.Repeat("x", 64) + ".mesh.internal", "A"}, {strings.Repeat("x.", 200), "A"}, {".a", "A"},
-		{"web.shop.svc.mesh.internal", "NONSENSE"}, {"web.shop.svc.mesh.internal", "TYPE65536"}, {"web.shop.svc.mesh.internal", "TYPE"}, {"web.shop.svc.mesh.internal", "TYPE-1"},
+		{"", "A"},
+		{"a..b", "A"},
+		{strings.Repeat("x", 64) + ".mesh.internal", "A"},
+		{strings.Repeat("x.", 200), "A"},
+		{".a", "A"},
+		{"web.shop.svc.mesh.internal", "NONSENSE"},
+		{"web.shop.svc.mesh.internal", "TYPE65536"},
+		{"web.shop.svc.mesh.internal", "TYPE"},
+		{"web.shop.svc.mesh.internal", "TYPE-1"},
 	} {
 		if r, err := lookup.Resolve(v, tt[0], tt[1]); err == nil {
 			t.Errorf("Resolve(%.80q, %q) = %+v, want an error", tt[0], tt[1], r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -191,11 +192,7 @@ func (t *spool) LoadFact(ctx context.Context, f registry.Fact, before uint64) (o
 // WatchLeases is the stream's.
 func (t *spool) WatchLeases(ctx context.Context, f func(l registry.Lease, stored, received time.Time)) error {
 	t.mu.Lock()
-	initial, next := t.leases, len(t.written)
-	initial = map[registry.Writer]leaseAt{}
-	for w, l := range t.leases {
-		initial[w] = l
-	}
+	initial, next := maps.Clone(t.leases), len(t.written)
 	err := t.broken
 	t.mu.Unlock()
 	if err != nil {
@@ -315,8 +312,10 @@ func serviceFact(name string) registry.Fact {
 
 // lease writes the lease; other changes what it says.
 func (a *author) lease(other ...func(*registry.Lease)) {
-	l := registry.Lease{Schema: registry.Schema, Writer: registry.Writer(a.cluster), Agent: "agent", Phase: registry.PhaseSynced,
-		Epoch: a.epoch, Revision: a.revision, Keys: len(a.states), Digest: a.record, Time: time.Now().UTC()}
+	l := registry.Lease{
+		Schema: registry.Schema, Writer: registry.Writer(a.cluster), Agent: "agent", Phase: registry.PhaseSynced,
+		Epoch: a.epoch, Revision: a.revision, Keys: len(a.states), Digest: a.record, Time: time.Now().UTC(),
+	}
 	for _, d := range a.states {
 		l.Digest = l.Digest.XOR(d)
 	}

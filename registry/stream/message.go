@@ -157,8 +157,10 @@ func Decode(subject string, header nats.Header, data []byte, sequence uint64, st
 	epoch, badEpoch := number(header, headerEpoch)
 	revision, badRevision := number(header, headerRevision)
 	if badEpoch || badRevision {
-		return registry.Message{Fact: fact, Sequence: sequence, Stored: stored,
-			Refused: refuse("headers", "the epoch or revision in the headers is no number")}
+		return registry.Message{
+			Fact: fact, Sequence: sequence, Stored: stored,
+			Refused: refuse("headers", "the epoch or revision in the headers is no number"),
+		}
 	}
 	event, refused := decodeBody(header, data)
 	return registry.NewMessage(fact, sequence, stored, epoch, revision, event, refused)

@@ -93,8 +93,7 @@ func (c *Conn) publishBatch(ctx context.Context, stream string, messages []*nats
 
 // code returns the server's error code; 0 for other errors.
 func code(err error) jetstream.ErrorCode {
-	var e *jetstream.APIError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return e.ErrorCode
 	}
 	return 0

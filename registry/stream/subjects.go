@@ -115,11 +115,7 @@ func LeaseSubject(w registry.Writer) string { return root + string(w) + ".lease"
 
 // parseLeaseSubject is the inverse of [LeaseSubject].
 func parseLeaseSubject(s string) (registry.Writer, bool) {
-	name, ok := strings.CutPrefix(s, root)
-	if name, ok = strings.CutSuffix(name, ".lease"); !ok {
-		return "", false
-	}
-	w, err := registry.ParseWriter(name)
+	w, err := registry.ParseWriter(strings.TrimSuffix(strings.TrimPrefix(s, root), ".lease"))
 	return w, err == nil && LeaseSubject(w) == s
 }
 

@@ -3,6 +3,7 @@ package consul
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -61,7 +62,6 @@ func newSource(t testing.TB, config Config) (*Source, *refusals) {
 // driver changes a real Consul's catalog, through its plain HTTP address.
 type driver struct {
 	server *servers.ConsulServer
-	http   *http.Client
 	client *api.Client
 }
 
@@ -93,9 +93,7 @@ func (d *driver) deregister(t testing.TB, r *api.CatalogDeregistration) {
 // registration is an instance on a node, with one check of its own.
 func registration(node, name string, i registry.Instance) *api.CatalogRegistration {
 	meta := map[string]string{}
-	for k, v := range i.Meta {
-		meta[k] = v
-	}
+	maps.Copy(meta, i.Meta)
 	if i.Version != "" {
 		meta[metaVersion] = i.Version
 	}

@@ -75,7 +75,7 @@ func TestLimitIsNamed(t *testing.T) {
 }
 
 func TestUnixSocketAndDatacenter(t *testing.T) {
-	dir, err := os.MkdirTemp("", "consul") // t.TempDir is too long for a socket
+	dir, err := os.MkdirTemp("", "consul") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -148,8 +148,7 @@ func unreadable(record registry.ClusterRecord) *registry.Refusal {
 	if err == nil {
 		_, err = registry.Decode(body)
 	}
-	var refusal *registry.Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*registry.Refusal](err); ok {
 		return refusal
 	}
 	return nil

@@ -42,8 +42,10 @@ func drawSteps(t *rapid.T) []step {
 			Agent: rapid.IntRange(0, 1).Draw(t, "agent"),
 			N:     rapid.IntRange(0, 40).Draw(t, "n"),
 			Fault: fault(rapid.IntRange(int(fails), int(unanswered)).Draw(t, "fault")),
-			Wait: rapid.SampledFrom([]time.Duration{0, 0, time.Millisecond, 300 * time.Millisecond, time.Second,
-				4 * time.Second, 11 * time.Second, time.Minute, 3 * time.Minute}).Draw(t, "wait"),
+			Wait: rapid.SampledFrom([]time.Duration{
+				0, 0, time.Millisecond, 300 * time.Millisecond, time.Second,
+				4 * time.Second, 11 * time.Second, time.Minute, 3 * time.Minute,
+			}).Draw(t, "wait"),
 		}
 	}), 1, 60).Draw(t, "steps")
 }

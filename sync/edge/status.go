@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -57,8 +58,6 @@ func (b *board) get() Status {
 	defer b.mu.Unlock()
 	s := b.status
 	s.Published = make(map[registry.Cause]uint64, len(b.status.Published))
-	for cause, n := range b.status.Published {
-		s.Published[cause] = n
-	}
+	maps.Copy(s.Published, b.status.Published)
 	return s
 }

@@ -63,8 +63,7 @@ type catalog struct {
 // parseCatalog understands the file or tells all that is wrong with it.
 func parseCatalog(body []byte) (catalog, []Fault) {
 	root, err := ParseYAML(body)
-	var syntax *SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*SyntaxError](err); ok {
 		return catalog{}, []Fault{{Line: syntax.Line, Detail: syntax.Detail}}
 	}
 	if root == nil {
@@ -177,8 +176,7 @@ func (d *decoder) instance(n *yaml.Node, field string) (i registry.Instance, ok 
 	}
 	var err error
 	if i.Health, err = registry.ParseHealth(health); err != nil {
-		var r *registry.Refusal
-		if errors.As(err, &r) {
+		if r, ok := errors.AsType[*registry.Refusal](err); ok {
 			d.refuse(n, field, r)
 		}
 		return i, false

@@ -91,8 +91,7 @@ type version struct {
 
 func (s *Source) read() (version, error) {
 	body, err := readBounded(s.path)
-	var large *InvalidError
-	if errors.As(err, &large) {
+	if large, ok := errors.AsType[*InvalidError](err); ok {
 		return version{}, large
 	}
 	if err != nil {
@@ -227,7 +226,7 @@ func (w *watch) back() {
 // forget ends what the watch has started.
 func (w *watch) forget() {
 	w.back()
-	w.source.set(nil)
+	_ = w.source.set(nil) // the old one is of no more use
 }
 
 // set replaces the last error and returns the one before.

@@ -3,6 +3,7 @@ package nacos
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -43,9 +44,7 @@ func (h *harness) Put(t *testing.T, s registry.Service) registry.Service {
 	var put []instance
 	for _, i := range s.Instances {
 		meta := map[string]string{}
-		for k, v := range i.Meta {
-			meta[k] = v
-		}
+		maps.Copy(meta, i.Meta)
 		if i.Version != "" {
 			meta["version"] = i.Version
 		}

@@ -17,8 +17,19 @@ func TestWeightOf(t *testing.T) {
 		want   int
 		ok     bool
 	}{
-		{1, 1, true}, {0, 0, true}, {0.0001, 1, true}, {0.5, 1, true}, {0.99, 1, true}, {1.4, 1, true}, {1.5, 2, true}, {100, 100, true},
-		{10000, 10000, true}, {1e300, registry.MaxWeight, true}, {math.Inf(1), registry.MaxWeight, true}, {-3, 0, true}, {math.NaN(), 0, false},
+		{1, 1, true},
+		{0, 0, true},
+		{0.0001, 1, true},
+		{0.5, 1, true},
+		{0.99, 1, true},
+		{1.4, 1, true},
+		{1.5, 2, true},
+		{100, 100, true},
+		{10000, 10000, true},
+		{1e300, registry.MaxWeight, true},
+		{math.Inf(1), registry.MaxWeight, true},
+		{-3, 0, true},
+		{math.NaN(), 0, false},
 	} {
 		if got, ok := weightOf(tt.weight); got != tt.want || ok != tt.ok {
 			t.Errorf("weightOf(%v) = %d, %v, want %d, %v", tt.weight, got, ok, tt.want, tt.ok)

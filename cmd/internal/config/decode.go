@@ -45,8 +45,7 @@ func (r *Report) readFile(path string, shape reflect.Value) {
 func readBounded(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		var why *os.PathError
-		if errors.As(err, &why) {
+		if why, ok := errors.AsType[*os.PathError](err); ok {
 			err = why.Err
 		}
 		return nil, fmt.Errorf("can't be read: %w; name the configuration with --config FILE", err)
@@ -64,8 +63,7 @@ func readBounded(path string) ([]byte, error) {
 
 func (r *Report) readBody(body []byte, base string, shape reflect.Value) {
 	root, err := file.ParseYAML(body)
-	var syntax *file.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*file.SyntaxError](err); ok {
 		r.add(origin{place: r.file, line: syntax.Line}, "", "%s", syntax.Detail)
 		return
 	}

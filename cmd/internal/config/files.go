@@ -42,8 +42,7 @@ func readable(path string) error {
 			err = errors.New("it is a directory")
 		}
 	}
-	var why *os.PathError
-	if errors.As(err, &why) {
+	if why, ok := errors.AsType[*os.PathError](err); ok {
 		err = why.Err
 	}
 	return err

@@ -165,7 +165,7 @@ func setScalar(v reflect.Value, text, base string) error {
 		v.Set(reflect.ValueOf(p.Masked()))
 		return nil
 	}
-	if u, ok := v.Addr().Interface().(textUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[textUnmarshaler](v.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch v.Kind() {

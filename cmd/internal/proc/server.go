@@ -93,7 +93,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil { // a client that does not read: it is cut off
 		err = s.server.Close()
 	}
-	<-served
+	<-served //nolint:errcheck // it is ErrServerClosed
 	return err
 }
 
