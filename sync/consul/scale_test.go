@@ -310,8 +310,8 @@ func benchmarkFlips(b *testing.B, config Config, every time.Duration) {
 		}
 		at, status := n/2%services, api.HealthCritical // down and up again, so that few are critical
 		if n%2 == 1 {
-			at, status = (n/2+services-10)%services, api.HealthPassing
-			if n < 20 {
+			at, status = (n/2+services-50)%services, api.HealthPassing // half a second later
+			if n < 100 {
 				continue
 			}
 		}
