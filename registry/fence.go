@@ -55,7 +55,7 @@ func (t *trail) crossed(fences []Fence) (crossed bool) {
 // count follows the writer's revisions and reports whether one is missing. Only an
 // epoch's own record moves the epoch on.
 func (c *ClusterState) count(m Message, t *trail) (gap bool) {
-	if m.Refused != nil && m.Refused.Reason == reasonEpoch {
+	if m.Refused != nil && m.Refused.Reason == ReasonEpoch {
 		return false
 	}
 	s := t.at(m.Epoch)

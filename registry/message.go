@@ -22,7 +22,7 @@ func NewMessage(fact Fact, sequence uint64, stored time.Time, epoch, revision ui
 	m := Message{Fact: fact, Sequence: sequence, Stored: stored, Epoch: epoch, Revision: revision}
 	switch {
 	case epoch > uint64(max(stored.Unix(), 0))+maxEpochAhead:
-		m.Refused = refuse(reasonEpoch, "epoch %d is more than %d s ahead of the stream's clock", epoch, maxEpochAhead)
+		m.Refused = refuse(ReasonEpoch, "epoch %d is more than %d s ahead of the stream's clock", epoch, maxEpochAhead)
 	case err != nil:
 		m.Refused = err
 	case event == nil:
@@ -33,7 +33,7 @@ func NewMessage(fact Fact, sequence uint64, stored time.Time, epoch, revision ui
 	case event.Epoch != epoch || event.Revision != revision:
 		m.Refused = refuse("headers", "the headers say epoch %d revision %d, the body %d and %d", epoch, revision, event.Epoch, event.Revision)
 	case fact.Kind == KindEpoch && (epoch == 0 || revision == 0):
-		m.Refused = refuse(reasonEpoch, "an epoch record without an epoch or a revision")
+		m.Refused = refuse(ReasonEpoch, "an epoch record without an epoch or a revision")
 	default:
 		m.Event = event
 		if event.Service != nil {
@@ -48,8 +48,9 @@ func NewMessage(fact Fact, sequence uint64, stored time.Time, epoch, revision ui
 // only lock out every honest successor.
 const maxEpochAhead = 24 * 60 * 60
 
-// reasonEpoch marks messages whose epoch is not believed, not even for counting.
-const reasonEpoch = "epoch"
+// ReasonEpoch is the reason of a [Refusal] of messages whose epoch is not believed,
+// not even for counting.
+const ReasonEpoch = "epoch"
 
 // factOfBody drops from a fact what a body does not repeat.
 func factOfBody(f Fact) Fact {

@@ -75,6 +75,48 @@ type connection struct {
 	config       Config
 	logger       *slog.Logger
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
+	changed      atomic.Bool                         // the stream is another one: what is known stands
+	created      time.Time                           // when the stream that is followed was made; Follow's own
+}
+
+// Follow implements [replica.Stream]. Another stream than the one that was followed
+// tells nothing about what this replica knows, and its fences would take all of it
+// away: the answers stand as they are until the process begins anew.
+func (c *connection) Follow(ctx context.Context, f func(messages []registry.Message, caughtUp bool) error) error {
+	created, err := c.Created(ctx)
+	switch {
+	case err != nil:
+		return err
+	case c.created.IsZero():
+		c.created = created
+	case !created.Equal(c.created):
+		err = stream.ErrStreamChanged
+	}
+	if err == nil {
+		err = c.Conn.Follow(ctx, f)
+	}
+	if errors.Is(err, stream.ErrStreamChanged) {
+		c.changed.Store(true)
+		c.logger.Error("the stream is not the one that was followed: the answers stand as they are; restart global-dns once the agents have published everything again", "err", err)
+		<-ctx.Done()
+	}
+	return err
+}
+
+// LoadWriter implements [replica.Stream].
+func (c *connection) LoadWriter(ctx context.Context, w registry.Writer) ([]registry.Message, error) {
+	if c.changed.Load() {
+		return nil, stream.ErrStreamChanged
+	}
+	return c.Conn.LoadWriter(ctx, w)
+}
+
+// LoadFact implements [replica.Stream].
+func (c *connection) LoadFact(ctx context.Context, f registry.Fact, before uint64) ([]registry.Message, error) {
+	if c.changed.Load() {
+		return nil, stream.ErrStreamChanged
+	}
+	return c.Conn.LoadFact(ctx, f, before)
 }
 
 // run connects, prepares the streams and the zone record, and follows.

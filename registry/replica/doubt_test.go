@@ -247,3 +247,26 @@ func TestLeaseAges(t *testing.T) {
 		}
 	})
 }
+
+// A message of the current epoch that its agent never wrote pins the revision
+// beyond the agent's own, so that neither a gap nor a digest would ever show.
+func TestAMessageThatTheAgentDoesNotKnowOrdersAResync(t *testing.T) {
+	var a *author
+	reading(t, func(tape *spool) {
+		a = tape.author("amber")
+		a.put("web", 1)
+	}, func(t *testing.T, tape *spool, r *reader) {
+		a.lease()
+		time.Sleep(2 * time.Second)
+		known := a.revision
+		a.put("web", 0)
+		synctest.Wait()
+		for range 3 {
+			a.lease(func(l *registry.Lease) { l.Revision = known })
+			time.Sleep(2 * time.Second)
+		}
+		if got := tape.did().orders; len(got) != 1 || got[0] != "amber" {
+			t.Errorf("orders %v, want one to amber", got)
+		}
+	})
+}

@@ -64,7 +64,7 @@ func (l *loader) reload(cluster registry.ClusterID, reason string, now time.Time
 	}
 	j := &job{cluster: cluster, reason: reason, due: now}
 	if last, known := l.reloaded[cluster]; known {
-		if reason == "digest" && now.Sub(last) < digestPause {
+		if reason != "gap" && now.Sub(last) < digestPause {
 			return // the next lease will ask again
 		}
 		if due := last.Add(gapPause); due.After(now) {
@@ -152,16 +152,17 @@ func (r *Replica) fill(ctx context.Context, f found) (order func()) {
 	r.reloaded[f.cluster] = time.Now()
 	r.observer.Repaired(f.cluster, f.reason)
 	r.logger.Warn("a cluster was loaded again", "cluster", string(f.cluster), "reason", f.reason)
-	if l, _, _ := r.Lease(f.cluster); f.reason == "digest" && differs(l, v.Cluster(f.cluster)) {
-		return func() { r.orderResync(ctx, l, v.Cluster(f.cluster)) }
+	l, _, _ := r.Lease(f.cluster)
+	if c := v.Cluster(f.cluster); f.reason == "revision" || f.reason == "digest" && differs(l, c) {
+		return func() { r.orderResync(ctx, l, c) }
 	}
 	return nil
 }
 
 // orderResync asks the agent to mend what loading again did not.
 func (r *Replica) orderResync(ctx context.Context, l registry.Lease, c *registry.ClusterState) {
-	reason := fmt.Sprintf("at epoch %d revision %d the lease has %d services with digest %s, the stream %d with %s",
-		l.Epoch, l.Revision, l.Keys, l.Digest, c.Services, c.Digest)
+	reason := fmt.Sprintf("at epoch %d revision %d the lease has %d services with digest %s, the stream is at revision %d and has %d with %s",
+		l.Epoch, l.Revision, l.Keys, l.Digest, c.Revision, c.Services, c.Digest)
 	r.logger.Error("a cluster differs from its agent's lease: asking for a resync", "cluster", string(c.ID), "why", reason)
 	if err := r.stream.OrderResync(ctx, c.ID, reason); err != nil && ctx.Err() == nil {
 		r.logger.Warn("a resync can't be ordered", "cluster", string(c.ID), "err", err)

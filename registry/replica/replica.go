@@ -38,7 +38,7 @@ type Observer interface {
 	// Propagated is called when a change of a service became visible: since is the
 	// time since its agent learnt of it, by two clocks, when they are on two machines.
 	Propagated(cluster registry.ClusterID, since time.Duration)
-	// Repaired is called when a cluster was loaded again: reason is gap or digest.
+	// Repaired is called when a cluster was loaded again: reason is gap, digest or revision.
 	Repaired(cluster registry.ClusterID, reason string)
 }
 
@@ -57,6 +57,7 @@ type Replica struct {
 	followed uint64    // the last sequence that Follow delivered
 	atEnd    time.Time // when the stream's end was first reached
 	said     map[complaint]time.Time
+	met      map[registry.ClusterID]registry.Stamp // where each cluster stood when its last lease came, and the time in that lease
 	loader
 
 	mu    sync.Mutex // guards known
@@ -88,6 +89,7 @@ func New(store *registry.Store, stream Stream, observer Observer, logger *slog.L
 	return &Replica{
 		store: store, stream: stream, observer: observer, logger: logger, fold: registry.NewFold(),
 		batches: make(chan batch), leases: make(chan registry.Lease, 64), said: map[complaint]time.Time{},
+		met:    map[registry.ClusterID]registry.Stamp{},
 		loader: newLoader(), known: map[registry.ClusterID]sighting{},
 	}
 }
@@ -289,9 +291,23 @@ func (r *Replica) news(w registry.Writer, reason string) bool {
 // epoch and revision do the two speak of the same moment.
 func (r *Replica) compare(l registry.Lease) {
 	cluster, _ := l.Writer.Cluster()
-	if c := r.store.View().Cluster(cluster); r.synced.Load() && differs(l, c) {
+	c := r.store.View().Cluster(cluster)
+	if !r.synced.Load() || c == nil {
+		return
+	}
+	if differs(l, c) {
 		r.reload(cluster, "digest", time.Now())
 	}
+	met := r.met[cluster]
+	if !l.Time.After(met.Time) {
+		return // it was delivered before
+	}
+	// The agent does not know of a message that was here when its lease before this
+	// one came: somebody else has written it, and it may stand for good.
+	if l.Phase == registry.PhaseSynced && l.Epoch == c.Epoch && l.Epoch == met.Epoch && l.Revision < met.Revision {
+		r.reload(cluster, "revision", time.Now())
+	}
+	r.met[cluster] = registry.Stamp{Epoch: c.Epoch, Revision: c.Revision, Time: l.Time}
 }
 
 // differs reports whether a cluster is not what its agent says of the same moment.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -22,6 +23,9 @@ func TestWhatMeansFenced(t *testing.T) {
 	go s.Start()
 	defer s.WaitForShutdown()
 	defer s.Shutdown()
+	if !s.ReadyForConnections(time.Minute) { // before, JetStream may not be there
+		t.Fatal("the server is not ready")
+	}
 	c, err := Connect(t.Context(), ConnectConfig{InProcess: s, Name: "test"})
 	if err != nil {
 		t.Fatal(err)

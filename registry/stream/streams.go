@@ -211,6 +211,15 @@ func sorted(subjects []string) string {
 	return strings.Join(s, " ")
 }
 
+// Created returns when [EventsStream] was made. Another moment means another stream.
+func (c *Conn) Created(ctx context.Context) (time.Time, error) {
+	info, err := c.streamInfo(ctx, EventsStream)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.Created, nil
+}
+
 // streamInfo asks the stream's leader.
 func (c *Conn) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
 	bounded, stop := c.bound(ctx)

@@ -58,8 +58,10 @@ func (w *Writer) PutEpoch(ctx context.Context, e *registry.Event, expect uint64)
 	if err := w.owns(e); err != nil || e.Kind != registry.KindEpoch {
 		return 0, fmt.Errorf("event %s is no epoch record of %s", clip(e.ID), w.writer)
 	}
-	sequence, err = w.conn.Put(ctx, e, expect)
-	w.acknowledged(sequence)
+	if sequence, err = w.conn.Put(ctx, e, expect); err == nil {
+		// Not the highest ever: a stream that was made anew counts from the beginning.
+		w.stored.Store(sequence)
+	}
 	return sequence, err
 }
 

@@ -47,21 +47,19 @@ func (l *leader) begin(ctx context.Context) error {
 	var last registry.Message
 	var found bool
 	var now time.Time
+	var epoch uint64
 	err := l.insist(ctx, func() (err error) {
-		if last, found, err = a.log.Last(ctx, l.epochFact()); err == nil {
-			now, err = a.log.Now(ctx)
+		if last, found, err = a.log.Last(ctx, l.epochFact()); err != nil {
+			return err
 		}
+		if now, err = a.log.Now(ctx); err != nil {
+			return err
+		}
+		epoch, err = nextEpoch(last, a.status.get().Epoch, now)
 		return err
 	})
 	if err != nil {
 		return err
-	}
-	epoch := uint64(max(now.Unix(), 1))
-	limit := epoch + epochAhead
-	for _, seen := range []uint64{a.status.get().Epoch, last.Epoch} { // the lease's, the stream's
-		if seen < limit {
-			epoch = max(epoch, seen+1)
-		}
 	}
 	l.outbox = newOutbox(a.writer, a.config.Agent, a.config.Timing, epoch)
 	if found && last.Event != nil && last.Event.Takeover != nil {
@@ -71,6 +69,30 @@ func (l *leader) begin(ctx context.Context) error {
 		return fmt.Errorf("begin epoch %d: %w", epoch, err)
 	}
 	return l.readBack(ctx, now)
+}
+
+// nextEpoch returns an epoch above all that readers believe: that of the last
+// record and of the fences it names. What they refuse for its epoch does not
+// count, and neither does a lease's epoch that they would refuse. The error says
+// that they would not believe the next one yet.
+func nextEpoch(last registry.Message, leased uint64, now time.Time) (uint64, error) {
+	clock := uint64(max(now.Unix(), 1))
+	epoch := clock
+	if leased < clock+epochAhead {
+		epoch = max(epoch, leased+1)
+	}
+	if last.Refused == nil || last.Refused.Reason != registry.ReasonEpoch {
+		epoch = max(epoch, last.Epoch+1)
+	}
+	if last.Event != nil && last.Event.Takeover != nil {
+		for _, f := range last.Event.Takeover.Fences {
+			epoch = max(epoch, f.Epoch+1)
+		}
+	}
+	if epoch > clock+epochAhead {
+		return 0, fmt.Errorf("epoch %d stands on the stream, a day ahead of its clock: waiting until a later one is believed", epoch-1)
+	}
+	return epoch, nil
 }
 
 func (l *leader) epochFact() registry.Fact {
