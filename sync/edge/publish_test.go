@@ -292,6 +292,8 @@ func TestWhatNobodyCanReadIsPublishedAnew(t *testing.T) {
 			t.Error("what is gone from the registry still stands behind a message that can't be read")
 		}
 		w.mustEqual(t, w.catalogue.now())
+		w.memory.mu.Lock()
+		defer w.memory.mu.Unlock()
 		w.memory.messages = slices.DeleteFunc(w.memory.messages, func(k kept) bool { return k.revision >= 100 }) // for the audit
 	})
 }

@@ -171,6 +171,8 @@ func TestRecordsAreRefreshedWhileTheRegistryIsDown(t *testing.T) {
 				}
 				a.source.set(func(s *source) { s.watchErr = nil })
 				time.Sleep(time.Hour)
+				w.memory.mu.Lock()
+				defer w.memory.mu.Unlock()
 				w.memory.messages = nil // aged histories begin in the middle of an epoch: nothing to audit
 			})
 		})
