@@ -41,3 +41,18 @@ func (w *session) onService(e *entry, entries []wireEntry) {
 		w.hint(e.name, expect...)
 	}
 }
+
+// hintMoved hints the services that an instance new to e was known under: their
+// own watches need not wake when an id is registered again under another name.
+func (w *session) hintMoved(e *entry, before, now record) {
+	for m := range now.marks {
+		if _, known := before.marks[m]; known || !m.instance() {
+			continue
+		}
+		for _, other := range w.entries {
+			if had, there := other.record.marks[m]; there && other != e {
+				w.hint(other.name, expectation{mark: m, index: had.index, past: true})
+			}
+		}
+	}
+}

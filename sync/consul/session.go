@@ -380,7 +380,9 @@ func (w *session) believe(ctx context.Context, e *entry, r record) {
 	before := e.record
 	e.record = r
 	w.source.remember(e.name, r)
-	if w.mode != ModePerService {
+	if w.mode == ModePerService {
+		w.hintMoved(e, before, r)
+	} else {
 		w.where.move(e, before, r)
 	}
 	if !before.service.Equal(r.service) && len(before.service.Instances)+len(r.service.Instances) > 0 {
