@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -55,7 +56,7 @@ func (e *limitError) Unwrap() error { return e.err }
 func brokenFrames(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "frame too large") || strings.Contains(text, "malformed HTTP response") ||
-		strings.Contains(text, "http2: client conn could not be established")
+		strings.Contains(text, "http2: client conn could not be established") || errors.Is(err, syscall.EPIPE)
 }
 
 // limited reports whether Consul refused because of too many connections.
