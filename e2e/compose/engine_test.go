@@ -95,7 +95,7 @@ func (e *engine) start(t *testing.T) error {
 			return fmt.Errorf("no docker engine answers, and to start one there is no program %s on the PATH", program)
 		}
 	}
-	dir, err := os.MkdirTemp("", "seamark-docker-") // the path of a socket must be short
+	dir, err := os.MkdirTemp("", "seamark-docker-") //nolint:usetesting // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -233,7 +233,7 @@ func cached(t *testing.T, name string, build func(out string) error) string {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	partial, err := os.MkdirTemp(cache, first+".partial-")
+	partial, err := os.MkdirTemp(cache, first+".partial-") //nolint:usetesting // beside what it becomes by a rename
 	if err != nil {
 		t.Fatal(err)
 	}
