@@ -96,10 +96,11 @@ type client struct {
 	reads     *http.Client
 	transport *http.Transport // of reads
 
-	token   atomic.Value // string
-	major   atomic.Int32 // of the HTTP version that Consul answered with
-	acls    atomic.Bool  // Consul enforces ACLs
-	refused atomic.Bool  // Consul has refused a connection as one too many
+	token    atomic.Value // string
+	major    atomic.Int32 // of the HTTP version that Consul answered with
+	acls     atomic.Bool  // Consul enforces ACLs
+	refused  atomic.Bool  // Consul has refused a connection as one too many
+	answered atomic.Bool  // Consul has answered a request
 
 	mu     sync.Mutex // guards the fields below
 	closed bool

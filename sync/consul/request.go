@@ -56,7 +56,13 @@ func (e *limitError) Unwrap() error { return e.err }
 func brokenFrames(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "frame too large") || strings.Contains(text, "malformed HTTP response") ||
-		strings.Contains(text, "http2: client conn could not be established") || errors.Is(err, syscall.EPIPE)
+		strings.Contains(text, "http2: client conn could not be established")
+}
+
+// closed reports whether a connection ended without an answer. Where Consul closes a
+// new TLS connection before the handshake, that is all the limit shows of itself.
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // limited reports whether Consul refused because of too many connections.
@@ -92,12 +98,14 @@ func (c *client) do(ctx context.Context, h *http.Client, method, path string, qu
 	r, err := c.exchange(ctx, h, method, path, query, body)
 	r.elapsed = time.Since(started)
 	if err == nil {
+		c.answered.Store(true)
 		return r, nil
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if status := new(statusError); !errors.As(err, &status) && (c.refused.Load() || brokenFrames(err)) {
+	if status := new(statusError); !errors.As(err, &status) && (c.refused.Load() || brokenFrames(err) ||
+		closed(err) && c.secure() && !c.answered.Load()) {
 		err = &limitError{err: err}
 	}
 	return reply{}, fmt.Errorf("%s %s: %w", method, clip(path), err)
