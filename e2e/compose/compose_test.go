@@ -172,7 +172,7 @@ func instancesStopInConsul(t *testing.T, p *project) {
 	p.answers(t, soon, checkout, all)
 }
 
-// instancesStopInNacos: Nacos asks persistent instances by TCP, every five seconds or so, and believes the third failure.
+// instancesStopInNacos: Nacos itself asks persistent instances, by TCP every few seconds.
 func instancesStopInNacos(t *testing.T, p *project) {
 	p.must(t, "stop", "--timeout", "1", "cobalt-checkout-1", "cobalt-checkout-2")
 	p.answers(t, 2*soon, checkout, "NOERROR "+amberGateway+" "+bronzeGateway)

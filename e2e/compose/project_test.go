@@ -165,7 +165,7 @@ func (p *project) call(t *testing.T, method, port, path, body string) string {
 // container returns a detail of a service's container, in the words of docker inspect's templates.
 func (p *project) container(t *testing.T, service, format string) string {
 	t.Helper()
-	id := strings.TrimSpace(p.must(t, "ps", "--quiet", service))
+	id := strings.TrimSpace(p.must(t, "ps", "--all", "--quiet", service))
 	if id == "" {
 		t.Fatalf("%s has no container", service)
 	}
