@@ -74,7 +74,7 @@ func TestAQuarantinedClusterIsExemptFromDigests(t *testing.T) {
 		a.garbage(serviceFact("web"))
 	}, func(t *testing.T, tape *spool, r *reader) {
 		for range 60 {
-			a.lease()
+			a.lease(func(l *registry.Lease) { l.Keys++ })
 			time.Sleep(2 * time.Second)
 		}
 		if len(tape.did().loads)+len(tape.did().orders) > 0 {

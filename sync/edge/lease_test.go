@@ -116,6 +116,57 @@ func TestALeaderThatWasCutOffStandsByWhenItReturns(t *testing.T) {
 	})
 }
 
+// A leader with nothing to publish learns from the lease that another one leads.
+func TestAnIdleLeaderThatWasCutOffStandsByAtOnce(t *testing.T) {
+	inWorld(t, newWorld(services(3)...), func(t *testing.T, w *world) {
+		a, b := w.start("one"), w.start("two")
+		a.link.set(func(k *link) { k.down = true })
+		until(t, 15*time.Second, func() bool { return leading(b) })
+		settle()
+		a.link.set(func(k *link) { k.down = false })
+		until(t, callBound+3*time.Second, func() bool { return !leading(a) })
+		w.mustEqual(t, w.catalogue.now())
+	})
+}
+
+// An agent that stood still between reading the last epoch and beginning its own.
+func TestAnEpochThatAnotherOneForestalledIsGivenUp(t *testing.T) {
+	inWorld(t, newWorld(services(3)...), func(t *testing.T, w *world) {
+		a := w.prepare("one")
+		thaw := make(chan struct{})
+		a.link.set(func(k *link) {
+			k.next = func(request string, _ int) fault {
+				switch {
+				case k.frozen != nil:
+					return unanswered
+				case request == "now":
+					k.frozen = thaw
+				}
+				return works
+			}
+		})
+		a.run()
+		settle()
+		b := w.prepare("two").run()
+		until(t, 15*time.Second, func() bool { return leading(b) })
+		settle()
+		a.link.set(func(k *link) {
+			k.frozen, k.next = nil, func(request string, _ int) fault {
+				if request == "lease" { // nor does it hear that its lease is gone
+					return unanswered
+				}
+				return works
+			}
+		})
+		close(thaw)
+		time.Sleep(time.Second)
+		if leading(a) || !leading(b) || len(w.epochs()) != 1 {
+			t.Errorf("one leads: %v, two: %v, %d epochs", leading(a), leading(b), len(w.epochs()))
+		}
+		w.mustEqual(t, w.catalogue.now())
+	})
+}
+
 // After an outage of the stream for everybody, the holder renews its lease as soon
 // as it can; a standby that reads first must leave it the time to.
 func TestAnOutageForAllIsNoReasonToTakeOver(t *testing.T) {
@@ -239,7 +290,20 @@ func TestALeaseThatCanNotBeReadLapsesLikeAnyOther(t *testing.T) {
 func TestStopSaysSoAndWithdrawsNothing(t *testing.T) {
 	inWorld(t, newWorld(services(10)...), func(t *testing.T, w *world) {
 		a := w.start("one")
+		a.link.set(func(k *link) {
+			k.next = func(request string, _ int) fault {
+				if request == "last" { // the leader looks whether its epoch stands
+					return slow
+				}
+				return works
+			}
+		})
+		time.Sleep(10*time.Second + 500*time.Millisecond)
 		w.catalogue.put(service("waiting", 1)) // not looked at yet when the signal comes
+		settle()
+		if w.published().Service(key("waiting")) != nil {
+			t.Fatal("the change was published before the stop")
+		}
 		took := a.stop()
 		if took > time.Second {
 			t.Errorf("the stop took %v", took)

@@ -61,7 +61,7 @@ func TestAChangeThatWaitedSaysSinceWhen(t *testing.T) {
 		learnt := time.Now()
 		w.catalogue.put(service("early", 1))
 		time.Sleep(20 * time.Second)
-		w.catalogue.put(service("later", 1))
+		w.catalogue.put(service("later", 1), service("early", 2)) // the latest state, since the first change
 		a.link.set(func(k *link) { k.down = false })
 		time.Sleep(10 * time.Second)
 		for _, m := range w.since(0) {
@@ -152,6 +152,28 @@ func TestManyChangesGoOutInBatches(t *testing.T) {
 		if s := a.Status(); s.Published[registry.CauseChange] < 1001 {
 			t.Errorf("status counts %v", s.Published)
 		}
+	})
+}
+
+func TestBetweenTwoBatchesTheNewestStateIsTaken(t *testing.T) {
+	inWorld(t, newWorld(), func(t *testing.T, w *world) {
+		a := w.start("one")
+		a.link.set(func(k *link) { k.next = func(string, int) fault { return slow } })
+		w.catalogue.put(services(601)...)
+		time.Sleep(time.Second) // the first batch is in flight
+		w.catalogue.put(service("s0600", 9))
+		time.Sleep(30 * time.Second)
+		a.link.set(func(k *link) { k.next = nil })
+		count := 0
+		for _, m := range w.since(0) {
+			if m.Fact.Service == key("s0600") {
+				count++
+			}
+		}
+		if count != 1 {
+			t.Errorf("published %d times, want once, in its last state", count)
+		}
+		w.mustEqual(t, w.catalogue.now())
 	})
 }
 
@@ -295,5 +317,32 @@ func TestWhatNobodyCanReadIsPublishedAnew(t *testing.T) {
 		w.memory.mu.Lock()
 		defer w.memory.mu.Unlock()
 		w.memory.messages = slices.DeleteFunc(w.memory.messages, func(k kept) bool { return k.revision >= 100 }) // for the audit
+	})
+}
+
+// Nobody knows what stands behind a message that can't be read. As long as the
+// registry can't be asked, it is left alone, also when it is due for its age.
+func TestWhatNobodyCanReadIsLeftAloneWhileTheRegistryIsDown(t *testing.T) {
+	inWorld(t, gentle(service("there", 2), service("other", 1)), func(t *testing.T, w *world) {
+		w.start("one").stop()
+		fact := registry.Fact{Writer: "amber", Kind: registry.KindService, Service: key("there")}
+		at := w.memory.forge(kept{fact: fact, epoch: w.epochs()[0], revision: 100, id: "forged", body: []byte(`{"schema":"seamark/2.0"}`)})
+		b := w.prepare("two")
+		b.source.set(func(s *source) { s.watchErr = errRegistry })
+		b.run()
+		time.Sleep(3 * day)
+		for _, m := range w.since(at) {
+			if m.Fact == fact {
+				t.Errorf("published %+v without knowing the registry", m.Event.Service)
+			}
+		}
+		b.source.set(func(s *source) { s.watchErr = nil })
+		time.Sleep(30 * time.Minute)
+		if w.published().Service(key("there")) == nil || w.view().Cluster(cluster).Quarantined > 0 {
+			t.Error("it was not published anew when the registry was back")
+		}
+		w.memory.mu.Lock()
+		defer w.memory.mu.Unlock()
+		w.memory.messages = slices.DeleteFunc(w.memory.messages, func(k kept) bool { return k.sequence == at }) // for the audit
 	})
 }

@@ -191,6 +191,9 @@ func TestALossThatGoesOnIsFollowed(t *testing.T) {
 		for n := range 50 {
 			w.catalogue.remove(fmt.Sprintf("s%04d", n))
 			time.Sleep(50 * time.Millisecond)
+			if n == 35 && w.published().Len() > 40 {
+				t.Errorf("%d services are still published: a loss that goes on is confirmed step by step", w.published().Len())
+			}
 		}
 		time.Sleep(time.Second)
 		if s := a.Status(); s.Drifts != 0 {
