@@ -24,6 +24,9 @@ const (
 	// each watch needs its own. Consul's default limit is 200 for all clients of
 	// one address, and others on this host need some.
 	plainConnections = 150
+	// plainWatches is what of these the watches can have: not those of the start
+	// and of a Read beside it.
+	plainWatches = plainConnections - poolPlain - readPool
 )
 
 // address is a Consul agent's address.
@@ -115,7 +118,9 @@ type lane struct {
 	watches int
 }
 
-func (s *Source) connect() (*client, error) {
+// connect prepares a client whose reads use at most so many connections over
+// plain HTTP. It dials nothing yet.
+func (s *Source) connect(reads int) (*client, error) {
 	at, err := parseAddress(s.config.Address)
 	if err != nil {
 		return nil, err
@@ -132,8 +137,8 @@ func (s *Source) connect() (*client, error) {
 	if c.secure() {
 		c.transport.MaxConnsPerHost = 1
 	} else {
-		c.transport.MaxConnsPerHost = poolPlain
-		c.transport.MaxIdleConnsPerHost = poolPlain
+		c.transport.MaxConnsPerHost = reads
+		c.transport.MaxIdleConnsPerHost = reads
 		c.transport.IdleConnTimeout = 5 * time.Second // after the start most are not needed
 	}
 	c.reads = newHTTP(c.transport)
@@ -236,8 +241,11 @@ func (c *client) open() (*http.Client, func()) {
 		if c.multiplexed() {
 			t.MaxConnsPerHost = 1
 		} else {
-			t.MaxConnsPerHost = plainConnections - poolPlain
-			t.MaxIdleConnsPerHost = plainConnections
+			t.MaxConnsPerHost = plainWatches
+			if c.config.Mode != ModeAuto { // whoever forces a mode has raised the limit
+				t.MaxConnsPerHost = 0
+			}
+			t.MaxIdleConnsPerHost = 1 << 16 // between two queries each watch keeps its own
 			t.IdleConnTimeout = time.Minute
 		}
 		free = &lane{http: newHTTP(t), own: t}

@@ -193,7 +193,7 @@ func (s *Source) Watch(ctx context.Context, emit func(registry.Snapshot)) error 
 // (at most 8). While a Watch runs, services for which Read finds something else
 // than the Watch has are read again there.
 func (s *Source) Read(ctx context.Context) (registry.Snapshot, error) {
-	c, err := s.connect()
+	c, err := s.connect(readPool)
 	if err != nil {
 		return registry.Snapshot{}, fmt.Errorf("consul: %w", err)
 	}

@@ -16,15 +16,18 @@
 //     an error. A reply whose index did not move is not looked at.
 //   - A state that was swapped (a snapshot was restored: an index goes back, or a
 //     query returns early without news) makes the Watch read everything again.
-//   - A missing instance is believed only after a second, consistent read, a
+//   - While a Watch runs, a missing instance is believed only after a second read, a
 //     short time later. Where ACLs could hide it, the token must also be
 //     allowed to see the service and the node, before and after that read; what
 //     it may not see keeps its last state and is reported.
 //   - A token that loses the right to read services or nodes ends the Watch with
 //     an error that names the missing policy. It never looks like emptiness.
-//   - It is a modest client: about 2 connections over HTTPS, never more than 150
-//     over plain HTTP (Consul refuses clients with more than 200), also at the
-//     start and in a burst.
+//   - Reads are consistent ones: a leader that has just been elected answers
+//     ordinary reads from a log that it has replayed in part.
+//   - It is a modest client: a few connections over HTTPS (one for 200 watches),
+//     and over plain HTTP never more than 150, where Consul refuses clients with
+//     more than 200; also at the start, in a burst, and when a Watch follows one
+//     whose connections Consul still holds. Forcing a mode lifts that bound.
 //   - Bad content disturbs only itself: it is reported as a [registry.Refusal].
 //
 // What it does not: it does not start again by itself after an error (package

@@ -70,7 +70,7 @@ func (s *Source) watchOnce(parent context.Context, emit func(registry.Snapshot))
 	if parent.Err() != nil {
 		return context.Cause(parent)
 	}
-	c, err := s.connect()
+	c, err := s.connect(poolPlain)
 	if err != nil {
 		return err
 	}

@@ -129,7 +129,7 @@ func (w *session) chooseMode(nodes, services int) Mode {
 // hintsFitPlain reports whether plain HTTP has a connection for each watch,
 // besides those that still linger.
 func hintsFitPlain(nodes, lingering int) bool {
-	return nodes+otherWatches+poolPlain+lingering <= plainConnections
+	return nodes+otherWatches+lingering <= plainWatches
 }
 
 // otherWatches is how many there are besides the nodes' own.
