@@ -73,7 +73,7 @@ func dropOf(err error) Drop {
 // limits says how long the reply to q may be. What a client says it takes counts
 // within 512 bytes and our own limit (RFC 6891 §6.2.5).
 func (a *answerer) limits(q *packet.Query) packet.Limits {
-	own := a.server.config.UDPPayload
+	own := a.server.settings.Load().UDPPayload
 	l := packet.Limits{Size: packet.MinUDP, Payload: uint16(own), Turn: a.server.turn()}
 	switch {
 	case a.protocol == TCP:

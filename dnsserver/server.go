@@ -8,12 +8,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/seamark-mesh/seamark/dnsserver/packet"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -23,33 +21,11 @@ type Views interface {
 	View() *registry.View
 }
 
-// Config says where the server listens and what it grants. A zero field means the
-// default that its comment names.
-type Config struct {
-	// Listen holds IP addresses with ports, "127.0.0.1:5300" or "[::1]:53"; ":53"
-	// means all addresses of the machine. Each is served on UDP and on TCP, both on
-	// the same port; port 0 lets the system choose one. At least one is needed.
-	Listen []string
-
-	// UDPPayload is the longest reply over UDP, 512 to 4096 bytes; 1232, because
-	// that passes every path without fragments. More saves retries over TCP, and
-	// risks replies that never arrive.
-	UDPPayload int
-
-	// Readers is the number of goroutines that read and answer each UDP socket; the
-	// number of processors.
-	Readers int
-
-	MaxConnections int           // TCP connections at one time; 1024
-	MaxPerAddress  int           // of one IPv4 address or IPv6 /64 prefix; 128
-	Idle           time.Duration // until the next query of a connection must have arrived as a whole; 10 s
-	WriteTimeout   time.Duration // until a client must have taken a reply over TCP; 5 s
-}
-
 // Server is an authoritative DNS server. Make one with [New]; its methods may be
 // called from any goroutine.
 type Server struct {
 	config   Config
+	settings atomic.Pointer[Settings]
 	views    Views
 	observer Observer
 	log      *slog.Logger
@@ -64,36 +40,28 @@ type Server struct {
 
 // New checks the configuration. It opens nothing; [Server.Run] does.
 func New(config Config, views Views, observer Observer, log *slog.Logger) (*Server, error) {
-	if len(config.Listen) == 0 {
-		return nil, errors.New("dnsserver: no address to listen on")
+	config, err := config.checked()
+	if err != nil {
+		return nil, err
 	}
-	for _, address := range config.Listen {
-		if _, _, err := splitAddress(address); err != nil {
-			return nil, err
-		}
-	}
-	byDefault(&config.UDPPayload, 1232)
-	byDefault(&config.Readers, runtime.GOMAXPROCS(0))
-	byDefault(&config.MaxConnections, 1024)
-	byDefault(&config.MaxPerAddress, 128)
-	byDefault(&config.Idle, 10*time.Second)
-	byDefault(&config.WriteTimeout, 5*time.Second)
-	switch {
-	case config.UDPPayload < packet.MinUDP || config.UDPPayload > 4096:
-		return nil, fmt.Errorf("dnsserver: a UDP payload of %d bytes is not within %d and 4096", config.UDPPayload, packet.MinUDP)
-	case config.Readers < 0 || config.MaxConnections < 0 || config.MaxPerAddress < 0 || config.Idle < 0 || config.WriteTimeout < 0:
-		return nil, errors.New("dnsserver: a limit is negative")
-	}
-	return &Server{
+	s := &Server{
 		config: config, views: views, observer: observer, log: log,
 		turn: rand.Uint32, listening: make(chan struct{}),
-	}, nil
+	}
+	s.settings.Store(&config.Settings)
+	return s, nil
 }
 
-func byDefault[T int | time.Duration](field *T, value T) {
-	if *field == 0 {
-		*field = value
+// Reload replaces the settings. Queries and connections that there are go on, and
+// nothing is dropped; what is read afterwards sees the new ones. It fails, and
+// changes nothing, when a setting is not valid.
+func (s *Server) Reload(settings Settings) error {
+	settings, err := settings.checked()
+	if err != nil {
+		return err
 	}
+	s.settings.Store(&settings)
+	return nil
 }
 
 // Listening is closed once every address is listened on.
@@ -128,7 +96,7 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.listening)
 	s.log.Info("dns listening", "addresses", s.addresses)
 
-	connections := newConnections(s.config.MaxConnections, s.config.MaxPerAddress)
+	connections := newConnections()
 	var wg sync.WaitGroup
 	for _, k := range sockets {
 		for range s.config.Readers {
@@ -141,7 +109,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, k := range sockets {
 		// Wakes the readers; what they have read they still answer.
 		_ = k.udp.SetReadDeadline(past)
-		_ = k.udp.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout))
+		_ = k.udp.SetWriteDeadline(time.Now().Add(s.settings.Load().WriteTimeout))
 		_ = k.tcp.Close()
 	}
 	wg.Wait()

@@ -182,9 +182,9 @@ func TestNewRefuses(t *testing.T) {
 		"a name":            {Listen: []string{"localhost:53"}},
 		"port too high":     {Listen: []string{"127.0.0.1:65536"}},
 		"port by name":      {Listen: []string{"127.0.0.1:domain"}},
-		"payload too small": {Listen: []string{"127.0.0.1:0"}, UDPPayload: 511},
-		"payload too large": {Listen: []string{"127.0.0.1:0"}, UDPPayload: 4097},
-		"negative limit":    {Listen: []string{"127.0.0.1:0"}, MaxConnections: -1},
+		"payload too small": {Listen: []string{"127.0.0.1:0"}, Settings: Settings{UDPPayload: 511}},
+		"payload too large": {Listen: []string{"127.0.0.1:0"}, Settings: Settings{UDPPayload: 4097}},
+		"negative limit":    {Listen: []string{"127.0.0.1:0"}, Settings: Settings{MaxConnections: -1}},
 	} {
 		if _, err := New(config, harbours(), newRecorder(), slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -35,7 +35,7 @@ func (s *Server) serveTCP(ctx context.Context, listener *net.TCPListener, open *
 		}
 		pause = acceptPause
 		client := clientOf(conn)
-		if reason, ok := open.add(client); !ok {
+		if reason, ok := open.add(client, s.settings.Load()); !ok {
 			s.observer.Dropped(TCP, reason)
 			_ = conn.Close()
 			continue
@@ -60,11 +60,11 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 	// A deadline in the past, not a close: what was read is still answered.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	out := bufio.NewWriterSize(deadlineWriter{conn, s.config.WriteTimeout}, 4<<10)
+	out := bufio.NewWriterSize(deadlineWriter{conn, s.settings.Load().WriteTimeout}, 4<<10)
 	in := bufio.NewReaderSize(flushingReader{conn, out}, 4<<10)
 	var message bytes.Buffer
 	for {
-		_ = conn.SetReadDeadline(time.Now().Add(s.config.Idle))
+		_ = conn.SetReadDeadline(time.Now().Add(s.settings.Load().Idle))
 		if ctx.Err() != nil { // the deadline that AfterFunc set may be lost
 			break
 		}
@@ -157,25 +157,21 @@ func (w deadlineWriter) Write(b []byte) (int, error) {
 
 // connections counts what is open, in total and per client.
 type connections struct {
-	max, maxPerClient int
-
-	mu        sync.Mutex // guards the fields below
+	mu        sync.Mutex
 	total     int
 	perClient map[netip.Prefix]int
 }
 
-func newConnections(limit, perClient int) *connections {
-	return &connections{max: limit, maxPerClient: perClient, perClient: map[netip.Prefix]int{}}
-}
+func newConnections() *connections { return &connections{perClient: map[netip.Prefix]int{}} }
 
 // add takes a client's connection in, or tells why not.
-func (c *connections) add(client netip.Prefix) (reason Drop, ok bool) {
+func (c *connections) add(client netip.Prefix, limits *Settings) (reason Drop, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.total >= c.max:
+	case c.total >= limits.MaxConnections:
 		return DropConnections, false
-	case c.perClient[client] >= c.maxPerClient:
+	case c.perClient[client] >= limits.MaxPerAddress:
 		return DropPerAddress, false
 	}
 	c.total++

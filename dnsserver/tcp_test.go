@@ -93,7 +93,7 @@ func awaitClose(t testing.TB, conn net.Conn) {
 // TestIdle: a connection that brings no whole query in time is closed, whatever
 // it brought instead.
 func TestIdle(t *testing.T) {
-	s := start(t, Config{Idle: 150 * time.Millisecond}, harbours())
+	s := start(t, Config{Settings: Settings{Idle: 150 * time.Millisecond}}, harbours())
 	for name, sent := range map[string]string{
 		"nothing":            "",
 		"half a length":      "\x00",
@@ -120,7 +120,7 @@ func TestIdle(t *testing.T) {
 
 // TestSlowloris: a byte now and then does not extend the time for a query.
 func TestSlowloris(t *testing.T) {
-	s := start(t, Config{Idle: 200 * time.Millisecond}, harbours())
+	s := start(t, Config{Settings: Settings{Idle: 200 * time.Millisecond}}, harbours())
 	conn := s.dial(t, TCP)
 	defer conn.Close()
 	closed := make(chan struct{})
@@ -155,7 +155,7 @@ func TestEmptyMessage(t *testing.T) {
 // TestNeverReads: a client that sends and never reads is closed at the write
 // deadline, others are served meanwhile, and the server can stop.
 func TestNeverReads(t *testing.T) {
-	s := start(t, Config{WriteTimeout: 300 * time.Millisecond}, wide(500, "http"))
+	s := start(t, Config{Settings: Settings{WriteTimeout: 300 * time.Millisecond}}, wide(500, "http"))
 	conn := s.dial(t, TCP)
 	defer conn.Close()
 	if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
@@ -186,8 +186,8 @@ func TestConnectionCaps(t *testing.T) {
 		config Config
 		drop   string
 	}{
-		"in total":    {Config{MaxConnections: 3}, "tcp drop connections"},
-		"per address": {Config{MaxPerAddress: 3}, "tcp drop per-address"},
+		"in total":    {Config{Settings: Settings{MaxConnections: 3}}, "tcp drop connections"},
+		"per address": {Config{Settings: Settings{MaxPerAddress: 3}}, "tcp drop per-address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, tt.config, harbours())
@@ -230,7 +230,7 @@ func TestConnectionCaps(t *testing.T) {
 // TestStopWithOpenConnections: idle, half-sent and unread connections do not hold
 // up the end, and what was asked is answered.
 func TestStopWithOpenConnections(t *testing.T) {
-	s := start(t, Config{Idle: time.Hour, WriteTimeout: 300 * time.Millisecond}, wide(500, "http"))
+	s := start(t, Config{Settings: Settings{Idle: time.Hour, WriteTimeout: 300 * time.Millisecond}}, wide(500, "http"))
 	idle := s.dial(t, TCP)
 	defer idle.Close()
 	sendStream(t, idle, probe(1))
@@ -259,7 +259,7 @@ func TestStopWithOpenConnections(t *testing.T) {
 // TestResets: connections that are torn down in every state leave nothing behind
 // (the leak check sees goroutines).
 func TestResets(t *testing.T) {
-	s := start(t, Config{MaxConnections: 8}, harbours())
+	s := start(t, Config{Settings: Settings{MaxConnections: 8}}, harbours())
 	for n := range 200 {
 		conn := s.dial(t, TCP).(*net.TCPConn)
 		_ = conn.SetLinger(0)
