@@ -136,6 +136,7 @@ func (f *Fold) withdraw(c *ClusterState, fact Fact) {
 	case KindCluster:
 		c.Digest = c.Digest.XOR(c.Record.Digest())
 		c.Record, c.RecordSequence = nil, 0
+		f.changes.cluster(c.ID)
 	case KindEpoch:
 		c.EpochSequence = 0
 	case KindSnapshot:

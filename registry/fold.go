@@ -19,6 +19,7 @@ type Fold struct {
 	facts      map[Fact]position // the latest message of facts that are no service
 	quarantine map[Fact]uint64   // the sequence of a fact's latest message, when it can't be used
 	voided     []Fact
+	changes    changes // since the last View
 }
 
 // position is where the message that states a fact stands.
@@ -30,7 +31,8 @@ type position struct {
 // NewFold returns an empty fold.
 func NewFold() *Fold {
 	return &Fold{
-		view:       View{namespaces: map[namespaceKey]bool{}},
+		view:       View{namespaces: map[namespaceKey]bool{}, origin: &origin{}},
+		changes:    firstChanges(),
 		namespaces: map[namespaceKey]int{},
 		names:      draftOf(table[Labels, *Name]{}),
 		clusters:   map[ClusterID]*ClusterState{},
@@ -44,9 +46,12 @@ func NewFold() *Fold {
 // Synced marks the fold as caught up with the stream: Views from now on say so.
 func (f *Fold) Synced() { f.view.synced = true }
 
-// View returns what was folded so far. It costs little when little changed.
+// View returns what was folded so far. It costs little when little changed. What
+// changed since the View before is told by [View.Delta].
 func (f *Fold) View() *View {
+	f.view.version++
 	v := f.view
+	v.delta = f.changes.freeze(&v)
 	v.names = f.names.freeze()
 	v.clusters = maps.Clone(f.clusters)
 	clear(f.dirty) // their states now belong to v
@@ -106,17 +111,23 @@ func (f *Fold) applyOther(c *ClusterState, m Message) Result {
 	f.facts[m.Fact] = position{epoch: m.Epoch, sequence: m.Sequence}
 	switch {
 	case c != nil && m.Fact.Kind == KindCluster:
+		var was Digest
 		if c.Record != nil {
-			c.Digest = c.Digest.XOR(c.Record.Digest())
+			was = c.Record.Digest()
 		}
 		c.Record, c.RecordSequence = m.Event.Cluster, m.Sequence
-		c.Digest = c.Digest.XOR(c.Record.Digest())
+		digest := c.Record.Digest()
+		c.Digest = c.Digest.XOR(was).XOR(digest)
+		if was != digest {
+			f.changes.cluster(c.ID)
+		}
 	case c != nil && m.Fact.Kind == KindEpoch:
 		c.EpochSequence = m.Sequence
 	case c != nil && m.Fact.Kind == KindSnapshot:
 		c.Snapshot = m.Event.Snapshot
 		c.SnapshotAt = Stamp{Epoch: m.Epoch, Revision: m.Revision, Time: m.Event.Time}
 	case m.Fact.Writer == Operator && m.Fact.Kind == KindZone:
+		f.changes.zone = f.changes.zone || f.view.zone == nil || !f.view.zone.Equal(*m.Event.Zone)
 		f.view.zone, f.view.zoneAt = m.Event.Zone, m.Sequence
 	default:
 		return Passed
@@ -158,7 +169,11 @@ func (f *Fold) replace(c *ClusterState, key ServiceKey, record *Record, forgotte
 		next.Records = append(next.Records, record)
 		slices.SortFunc(next.Records, func(a, b *Record) int { return strings.Compare(string(a.Cluster), string(b.Cluster)) })
 	}
-	f.account(c, labels.Namespace, entry.Record(c.ID), shown)
+	was := entry.Record(c.ID)
+	if was == nil && shown != nil || was != nil && (shown == nil || was.Digest != shown.Digest) {
+		f.changes.name(labels)
+	}
+	f.account(c, labels.Namespace, was, shown)
 
 	name := old.with(labels, next)
 	before, known := old.known(), name.known()
@@ -230,6 +245,7 @@ func (f *Fold) cluster(id ClusterID) *ClusterState {
 	switch {
 	case c == nil:
 		c = &ClusterState{ID: id}
+		f.changes.cluster(id)
 	case f.dirty[id]:
 		return c
 	default:

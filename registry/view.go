@@ -22,6 +22,9 @@ type View struct {
 	namespaces map[namespaceKey]bool
 	conflicts  int
 	services   int
+	origin     *origin // of the Fold that made it; nil in the zero View
+	version    uint64  // counts that Fold's Views
+	delta      Delta
 }
 
 // namespaceKey is a namespace's label: in any cluster when cluster is "", else in
@@ -129,7 +132,9 @@ func (v *View) Service(k ServiceKey) (e *Entry, ok bool) {
 	return nil, false
 }
 
-// Names yields every name at which a service is known, in no order.
+// Names yields every name at which a service is known. The order has no meaning, but
+// it is the same for all Views within one process: a name keeps its place among
+// the others while they come and go.
 func (v *View) Names() iter.Seq[*Name] {
 	return func(yield func(*Name) bool) {
 		for _, n := range v.names.all() {
@@ -138,6 +143,17 @@ func (v *View) Names() iter.Seq[*Name] {
 			}
 		}
 	}
+}
+
+// SortedNames returns every name at which a service is known, sorted by labels. It
+// costs a sort of all: use [View.Names] where any order will do.
+func (v *View) SortedNames() []*Name {
+	names := make([]*Name, 0, v.names.len)
+	for n := range v.Names() {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b *Name) int { return a.Labels.Compare(b.Labels) })
+	return names
 }
 
 // HasNamespace reports whether any service is known in a namespace with this
@@ -187,13 +203,7 @@ func (v *View) AppendCanonical(b []byte) []byte {
 			number(n)
 		}
 	}
-	names := slices.SortedFunc(v.Names(), func(a, b *Name) int {
-		if c := strings.Compare(a.Labels.Namespace, b.Labels.Namespace); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Labels.Name, b.Labels.Name)
-	})
-	for _, n := range names {
+	for _, n := range v.SortedNames() {
 		for _, e := range n.Entries[:n.known()] {
 			text(e.Key.Namespace)
 			text(e.Key.Name)
