@@ -28,6 +28,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	programsDir = dir
 	arguments := append([]string{"build", "-o", dir + string(filepath.Separator)}, raceFlags...)
 	command := exec.Command("go", append(arguments, "../cmd/...")...)
 	if out, err := command.CombinedOutput(); err != nil {
@@ -35,6 +36,16 @@ var programs = sync.OnceValues(func() (string, error) {
 	}
 	return dir, nil
 })
+
+var programsDir string // where programs built; "" when no test asked
+
+// removePrograms removes what programs built, when all tests have ended.
+func removePrograms() error {
+	if programsDir == "" {
+		return nil
+	}
+	return os.RemoveAll(programsDir)
+}
 
 // mesh is a NATS server, one global-dns and any number of agents, all real
 // processes.

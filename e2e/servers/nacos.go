@@ -44,6 +44,10 @@ func StartNacos(ctx context.Context, dir string, config NacosConfig) (*NacosServ
 	if err != nil {
 		return nil, err
 	}
+	// Tomcat and RocksDB unpack into the temporary folder and leave that behind when they are killed.
+	if err := os.MkdirAll(nacosTempDir(dir), 0o700); err != nil {
+		return nil, err
+	}
 	return onFreePorts(ctx, func(ctx context.Context) (*NacosServer, error) {
 		// gRPC for clients, gRPC for servers, raft.
 		port, err := freePort(1000, 1001, -1000)
@@ -68,6 +72,8 @@ func nacosCommandLine(built, dir string, port int, config NacosConfig) []string 
 	}
 	args := []string{
 		"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", // small, and soon awake
+		"-XX:-UsePerfData", // which is a file in /tmp, whatever the next line says
+		"-Djava.io.tmpdir=" + nacosTempDir(dir),
 		"-Duser.home=" + dir,
 		"-Dnacos.home=" + dir,
 		"-Dnacos.standalone=true",
@@ -82,6 +88,8 @@ func nacosCommandLine(built, dir string, port int, config NacosConfig) []string 
 	return append(args, "-cp", nacosClassPath(built), "dev.seamark.e2e.NacosServer",
 		"--server.address=127.0.0.1", "--server.port="+strconv.Itoa(port))
 }
+
+func nacosTempDir(dir string) string { return filepath.Join(dir, "tmp") }
 
 // nacosClassPath puts hessian 4 before hessian 3.3, for both are needed: without the old one no push is ever
 // acknowledged and subscribers hear nothing, with the old one first the server does not start.

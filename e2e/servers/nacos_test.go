@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -76,6 +77,18 @@ func TestNacosKeepsPersistentInstancesWhenKilled(t *testing.T) {
 	}
 	if got := fmt.Sprint(list.Hosts); got != "[{10.0.0.2}]" {
 		t.Errorf("after a kill and a start the service has %s, want [{10.0.0.2}]", got)
+	}
+}
+
+// TestNacosLeavesNothingInTheTemporaryFolder: what it unpacks there lies among its
+// own files, and goes with them.
+func TestNacosLeavesNothingInTheTemporaryFolder(t *testing.T) {
+	t.Parallel()
+	own := filepath.Join(filepath.Dir(nacos.For(t).LogFile()), "tmp")
+	for _, pattern := range []string{"tomcat*", "librocksdbjni*"} {
+		if found, err := filepath.Glob(filepath.Join(own, pattern)); err != nil || len(found) == 0 {
+			t.Errorf("no %s in %s (%v): it must be elsewhere", pattern, own, err)
+		}
 	}
 }
 
