@@ -132,6 +132,16 @@ func (v *View) Service(k ServiceKey) (e *Entry, ok bool) {
 	return nil, false
 }
 
+// Name returns all that is known at these labels, those in conflict too; ok is
+// false when no service is known there.
+func (v *View) Name(l Labels) (n *Name, ok bool) {
+	n, ok = v.names.get(l)
+	return n, ok && n.known() > 0
+}
+
+// Known returns the services that are known here; the first one answers.
+func (n *Name) Known() []*Entry { return n.Entries[:n.known()] }
+
 // Names yields every name at which a service is known. The order has no meaning, but
 // it is the same for all Views within one process: a name keeps its place among
 // the others while they come and go.
