@@ -189,7 +189,8 @@ func (n *nacosRegistry) put(t *testing.T, service string, instances ...instance)
 		}
 	}
 	for id, values := range n.there[service] {
-		if now[id] == nil {
+		// In Nacos address and port are the identity: an instance that moved is another one.
+		if now[id] == nil || now[id].Encode() != values.Encode() {
 			if err := n.call(http.MethodDelete, "/instance", values); err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// commonCases are the changes that every registry makes.
+func (s *stage) commonCases(t *testing.T) {
+	for kind, c := range s.clusters {
+		for name, run := range map[string]func(*testing.T, *stage, *staged){
+			"another address within 100 ms": testMoves,
+			"the last instance":             testLastInstance,
+			"flapping":                      testFlapping,
+		} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				run(t, s, c)
+			})
+		}
+	}
+}
+
+// testMoves gives one id another address several times within 100 ms: the name is
+// answered all the time, and the last address stands.
+func testMoves(t *testing.T, s *stage, c *staged) {
+	service := "moving-" + c.kind
+	s.freely(c, service) // how many of the states are seen is chance
+	at := instance{id: service, address: "10.4.0.1", port: 80}
+	c.put(t, service, at)
+	s.look(t, c, service, state{1, 1})
+	before := len(s.tape.said(c.name, service))
+	stop := s.always(t, service+".svc.mesh.internal.", c.gateway)
+	defer stop()
+	const moves = 5
+	for n := range moves {
+		at.address = fmt.Sprintf("10.4.0.%d", n+2)
+		c.put(t, service, at)
+	}
+	s.eventually(t, patienceOfTests, "the last address stands", func() error {
+		shown, err := s.shown(service, c.name)
+		if err == nil && (len(shown.Instances) != 1 || shown.Instances[0].Address != at.address) {
+			err = fmt.Errorf("/v1/services gives %+v", shown)
+		}
+		return err
+	})
+	s.look(t, c, service, state{1, 1})
+	stop()
+	said := s.tape.said(c.name, service)[before:]
+	most := moves
+	if c.kind == "nacos" {
+		most = 2 * moves // there the address is the id: one comes, the other goes
+	}
+	if len(said) == 0 || len(said) > most {
+		t.Errorf("%d moves gave the events %q, want 1 to %d", moves, said, most)
+	}
+	for _, line := range said {
+		if strings.HasSuffix(line, " 0/0") || c.kind != "nacos" && line != "~"+service+" address 1/1" {
+			t.Errorf("a move published %q", line)
+		}
+	}
+}
+
+func testLastInstance(t *testing.T, s *stage, c *staged) {
+	service := "lone-" + c.kind
+	one := instance{id: service, address: "10.5.0.1", port: 80}
+	id := s.id(c, one)
+	c.put(t, service, one)
+	s.expect(t, c, service, state{1, 1}, "+"+id+" 1/1")
+	for range 2 {
+		c.put(t, service)
+		s.expect(t, c, service, state{0, 0}, "-"+id+" 0/0") // NODATA: the name was registered
+		c.put(t, service, one)
+		s.expect(t, c, service, state{1, 1}, "+"+id+" 1/1")
+	}
+	c.put(t, service)
+	s.expect(t, c, service, state{0, 0}, "-"+id+" 0/0")
+}
+
+// testFlapping flips one of two instances ten times a second for some seconds: at
+// most one event for each flip, each a flip, and the last state wins.
+func testFlapping(t *testing.T, s *stage, c *staged) {
+	service := "flapping-" + c.kind
+	s.freely(c, service)
+	steady, flaps := instance{id: service + "-1", address: "10.6.0.1", port: 80}, instance{id: service + "-2", address: "10.6.0.2", port: 80}
+	c.put(t, service, steady, flaps)
+	s.look(t, c, service, state{2, 2})
+	before := len(s.tape.said(c.name, service))
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	const flips = 31 // the last one leaves it failing
+	for range flips {
+		<-ticker.C
+		flaps.bad = !flaps.bad
+		c.put(t, service, steady, flaps)
+	}
+	s.look(t, c, service, state{1, 2})
+	s.nothing(t, c, service, state{1, 2})
+	said := s.tape.said(c.name, service)[before:]
+	t.Logf("%s: %d flips, %d events", c.kind, flips, len(said))
+	down, up := "~"+s.id(c, flaps)+" health 1/2", "~"+s.id(c, flaps)+" health 2/2"
+	if len(said) == 0 || len(said) > flips || said[len(said)-1] != down {
+		t.Errorf("%d flips gave %d events, the last of %q; want at most as many, the last %q", flips, len(said), said, down)
+	}
+	for n, line := range said {
+		if want := [2]string{down, up}[n%2]; line != want {
+			t.Errorf("event %d is %q, want %q", n, line, want)
+			break
+		}
+	}
+	if slices.Contains(said, "0/2") {
+		t.Errorf("the steady instance was taken too: %q", said)
+	}
+}
