@@ -255,6 +255,20 @@ func (p place) anyGateway(v *registry.View, match func(registry.Gateway) bool) b
 	return false
 }
 
+// portLabels returns what may stand as <port> in _<port>._tcp in front of the place:
+// the names and the numbers of the gateways' ports, sorted, each once.
+func (p place) portLabels(v *registry.View) []string {
+	var labels []string
+	p.anyGateway(v, func(g registry.Gateway) bool {
+		for name, number := range g.Ports {
+			labels = append(labels, name, strconv.Itoa(number))
+		}
+		return false // on to the next one
+	})
+	slices.Sort(labels)
+	return slices.Compact(labels)
+}
+
 // portOf returns the port that a gateway has under this name, or else under this
 // number; 0 when it has none.
 func portOf(g registry.Gateway, port string) int {

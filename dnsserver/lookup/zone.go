@@ -1,0 +1,269 @@
+package lookup
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/miekg/dns"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// Part names a piece of the zone whose records come and go together: those about
+// one service, one cluster's gateways, one namespace, or the zone itself. No record
+// belongs to two Parts. Parts are comparable; make them with [OfZone], [OfCluster],
+// [OfNamespace] and [OfService].
+type Part struct {
+	kind    partKind
+	labels  registry.Labels
+	cluster registry.ClusterID
+}
+
+type partKind int
+
+const (
+	partZone partKind = iota
+	partCluster
+	partNamespace
+	partService
+)
+
+// OfZone is the part with the NS records and the name servers' addresses. The SOA
+// is in no part: it differs in every View.
+func OfZone() Part { return Part{kind: partZone} }
+
+// OfCluster is the part with the names of a cluster's gateways.
+func OfCluster(id registry.ClusterID) Part { return Part{kind: partCluster, cluster: id} }
+
+// OfNamespace is the part by which a namespace's services are browsed.
+func OfNamespace(label string) Part {
+	return Part{kind: partNamespace, labels: registry.Labels{Namespace: label}}
+}
+
+// OfService is the part with all names of the service that answers at these labels.
+func OfService(l registry.Labels) Part { return Part{kind: partService, labels: l} }
+
+// Zone yields every record of the zone but the SOA, each once, RRsets in one piece:
+// all that [Answer] says to any question of class IN, but for ANY. It yields
+// nothing when the View is not synced or has no zone record.
+func Zone(v *registry.View) iter.Seq[dns.RR] {
+	return func(yield func(dns.RR) bool) {
+		for p := range Parts(v) {
+			for rr := range p.Records(v) {
+				if !yield(rr) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Parts yields every part that has records in the View, each once, and perhaps some
+// that have none. The order has no meaning.
+func Parts(v *registry.View) iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		if !ready(v) || !yield(OfZone()) {
+			return
+		}
+		for _, c := range v.Clusters() {
+			if !yield(OfCluster(c.ID)) {
+				return
+			}
+		}
+		for n := range v.Names() {
+			if !yield(OfService(n.Labels)) {
+				return
+			}
+		}
+	}
+}
+
+// Changed yields every part whose records may differ between two Views, each once;
+// change is the Delta between them. The zone of newer is that of older, where of
+// these parts the older records are replaced by the newer ones. It costs nothing
+// for what did not change, except that a cluster's record leads to all of its
+// services.
+func Changed(older, newer *registry.View, change registry.Delta) iter.Seq[Part] {
+	if change.All || !ready(older) || !ready(newer) || change.Zone && reshapes(older.Zone(), newer.Zone()) {
+		return partsOfEither(older, newer)
+	}
+	return func(yield func(Part) bool) {
+		if change.Zone && !yield(OfZone()) {
+			return
+		}
+		for _, id := range change.Clusters {
+			if !yield(OfCluster(id)) {
+				return
+			}
+		}
+		for _, l := range change.Names {
+			if !yield(OfService(l)) {
+				return
+			}
+		}
+		if len(change.Clusters) > 0 {
+			servicesBehind(newer, change, yield)
+		}
+	}
+}
+
+// servicesBehind yields the services that the changed clusters know and that did
+// not change themselves.
+func servicesBehind(v *registry.View, change registry.Delta, yield func(Part) bool) {
+	for n := range v.Names() {
+		known := slices.ContainsFunc(n.Entries[0].Records, func(r *registry.Record) bool {
+			_, found := slices.BinarySearch(change.Clusters, r.Cluster)
+			return found
+		})
+		if !known {
+			continue
+		}
+		if _, found := slices.BinarySearchFunc(change.Names, n.Labels, registry.Labels.Compare); found {
+			continue
+		}
+		if !yield(OfService(n.Labels)) {
+			return
+		}
+	}
+}
+
+// partsOfEither yields the parts of two Views.
+func partsOfEither(older, newer *registry.View) iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		for p := range Parts(newer) {
+			if !yield(p) {
+				return
+			}
+		}
+		for p := range Parts(older) {
+			if (!ready(newer) || !p.within(newer)) && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// within reports whether [Parts] yields the part for a View that is ready.
+func (p Part) within(v *registry.View) bool {
+	switch p.kind {
+	case partCluster:
+		return v.Cluster(p.cluster) != nil
+	case partService:
+		_, known := v.Name(p.labels)
+		return known
+	}
+	return true
+}
+
+// ready reports whether the View says anything at all.
+func ready(v *registry.View) bool { return v.Synced() && v.Zone() != nil }
+
+// reshapes reports whether two zone records give other records than NS, SOA and the
+// name servers' addresses.
+func reshapes(a, b *registry.ZoneRecord) bool {
+	return a.Name != b.Name || a.TTL != b.TTL || !slices.Equal(a.TTLByService, b.TTLByService)
+}
+
+// Records yields the part's records in the View, RRsets in one piece; none when
+// there are none, or the View is not ready. The records belong to the caller.
+func (p Part) Records(v *registry.View) iter.Seq[dns.RR] {
+	return func(yield func(dns.RR) bool) {
+		if !ready(v) {
+			return
+		}
+		w := walk{view: v, zone: v.Zone(), yield: yield}
+		switch p.kind {
+		case partZone:
+			w.servers()
+		case partCluster:
+			w.cluster(p.cluster)
+		case partService:
+			w.service(p.labels)
+		}
+	}
+}
+
+// walk passes through the names of a part. Once yield has said false, nothing more
+// is yielded.
+type walk struct {
+	view  *registry.View
+	zone  *registry.ZoneRecord
+	yield func(dns.RR) bool
+	ended bool
+}
+
+// sets yields the RRsets of some types at a place. Names that are too long to be
+// asked for are left out.
+func (w *walk) sets(p place, owner string, types ...uint16) {
+	if len(owner) > maxName {
+		return
+	}
+	for _, t := range types {
+		if w.ended {
+			return
+		}
+		records, _ := p.records(w.view, owner, t)
+		for _, rr := range records {
+			if w.ended = !w.yield(rr); w.ended {
+				return
+			}
+		}
+	}
+}
+
+// names yields all that stands at a service or gateway name and in front of it.
+func (w *walk) names(p place, owner string) {
+	w.sets(p, owner, dns.TypeA, dns.TypeAAAA, dns.TypeTXT)
+	for _, port := range p.portLabels(w.view) {
+		if w.ended {
+			return
+		}
+		at := p
+		at.port = port
+		w.sets(at, "_"+port+"._tcp."+owner, dns.TypeSRV, dns.TypeTXT)
+	}
+}
+
+func (w *walk) servers() {
+	w.sets(place{kind: apex}, w.zone.Name, dns.TypeNS)
+	for n := range w.zone.Nameservers {
+		s := &w.zone.Nameservers[n]
+		if _, inside := within(s.Name, w.zone.Name); inside {
+			w.sets(place{kind: nameserver, server: s}, s.Name, dns.TypeA, dns.TypeAAAA)
+		}
+	}
+}
+
+func (w *walk) cluster(id registry.ClusterID) {
+	c := w.view.Cluster(id)
+	if c == nil {
+		return
+	}
+	p := place{kind: gateways, cluster: c}
+	owner := string(id) + ".gw." + w.zone.Name
+	w.names(p, owner)
+	if c.Record == nil {
+		return
+	}
+	for n := range c.Record.Gateways {
+		p.gateway = c.Record.Gateways[n].Name
+		w.names(p, p.gateway+"."+owner)
+	}
+}
+
+func (w *walk) service(l registry.Labels) {
+	e, known := w.view.Lookup(l)
+	if !known {
+		return
+	}
+	p := place{kind: service, entry: e}
+	w.names(p, l.Name+"."+l.Namespace+".svc."+w.zone.Name)
+	if l.Namespace == registry.DefaultNamespace {
+		w.names(p, l.Name+".svc."+w.zone.Name)
+	}
+	for _, r := range e.Records {
+		if p.cluster = w.view.Cluster(r.Cluster); p.cluster != nil {
+			w.names(p, l.Name+"."+l.Namespace+"."+string(r.Cluster)+".cluster."+w.zone.Name)
+		}
+	}
+}
