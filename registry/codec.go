@@ -22,24 +22,11 @@ func Encode(e *Event) ([]byte, error) {
 	return body, nil
 }
 
-// Decode is the door for bodies from the stream: bounded before it is parsed,
-// validated after. Unknown fields and newer minor versions are accepted, any
-// other major version is not. The error is a [*Refusal].
+// Decode is [Decoder.Decode] for one body: bounded, validated, and refused with a
+// [*Refusal].
 func Decode(body []byte) (*Event, error) {
-	if len(body) > MaxBody {
-		return nil, refuse("too-large", "a body of %d bytes, more than %d", len(body), MaxBody)
-	}
-	if depth := jsonDepth(body); depth > MaxDepth {
-		return nil, refuse("too-deep", "JSON nested deeper than %d", MaxDepth)
-	}
-	var e Event
-	if err := json.Unmarshal(body, &e); err != nil {
-		return nil, refuse("not-json", "no event: %s", clip(err.Error()))
-	}
-	if err := checkEvent(&e); err != nil {
-		return nil, err
-	}
-	return &e, nil
+	var d Decoder
+	return d.Decode(body)
 }
 
 // jsonDepth returns how deep objects and arrays nest; it need not be valid JSON.
@@ -84,9 +71,11 @@ func checkEvent(e *Event) *Refusal {
 			parts++
 		}
 	}
-	missing := refuse("kind", "an event of kind %q must have its own part and no other", clip(string(e.Kind)))
+	missing := func() *Refusal {
+		return refuse("kind", "an event of kind %q must have its own part and no other", clip(string(e.Kind)))
+	}
 	if parts > 1 {
-		return missing
+		return missing()
 	}
 	var ok bool
 	var err *Refusal
@@ -129,7 +118,7 @@ func checkEvent(e *Event) *Refusal {
 		ok = true // a kind of a later minor version: passed over by the fold
 	}
 	if !ok {
-		return missing
+		return missing()
 	}
 	return err
 }

@@ -58,7 +58,7 @@ func checkDelta(t rapid.TB, before, after *registry.View, d registry.Delta) {
 	if d.All {
 		return
 	}
-	was, is := shapes(before), shapes(after)
+	was, is := contents(before), contents(after)
 	for _, l := range everyLabel(was, is) {
 		if _, named := slices.BinarySearchFunc(d.Names, l, registry.Labels.Compare); !named && was[l] != is[l] {
 			t.Fatalf("%v differs and is not named by %+v: was %s, is %s", l, d, was[l], is[l])
@@ -75,8 +75,8 @@ func checkDelta(t rapid.TB, before, after *registry.View, d registry.Delta) {
 	}
 }
 
-// shapes is what is known of each name, without stamps.
-func shapes(v *registry.View) map[registry.Labels]string {
+// contents is what is known of each name, without stamps.
+func contents(v *registry.View) map[registry.Labels]string {
 	all := map[registry.Labels]string{}
 	for n := range v.Names() {
 		text := ""

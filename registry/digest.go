@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"hash"
 	"maps"
 	"slices"
 )
@@ -40,50 +39,44 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// digester writes fields with their lengths, so that no two different contents
-// give the same bytes.
-type digester struct {
-	hash hash.Hash
-	tmp  []byte
+// fields are values with their lengths in front, so that no two different contents
+// give the same bytes. They are handed on by value, like append's, so that short
+// ones can stay on the stack.
+type fields []byte
+
+func (f fields) number(n int) fields { return binary.AppendVarint(f, int64(n)) }
+
+func (f fields) text(s string) fields {
+	return append(binary.AppendUvarint(f, uint64(len(s))), s...)
 }
 
-func newDigester(what string) *digester {
-	d := &digester{hash: sha256.New()}
-	d.text(what)
-	return d
-}
-
-func (d *digester) number(n int) { d.tmp = binary.AppendVarint(d.tmp, int64(n)) }
-
-func (d *digester) text(s string) {
-	d.tmp = binary.AppendUvarint(d.tmp, uint64(len(s)))
-	d.tmp = append(d.tmp, s...)
-}
-
-func (d *digester) flag(b bool) {
+func (f fields) flag(b bool) fields {
 	if b {
-		d.number(1)
-	} else {
-		d.number(0)
+		return f.number(1)
 	}
+	return f.number(0)
 }
 
-func (d *digester) texts(m map[string]string) {
-	d.number(len(m))
+func (f fields) texts(m map[string]string) fields {
+	f = f.number(len(m))
 	if len(m) == 0 {
-		return
+		return f
 	}
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		d.text(k)
-		d.text(m[k])
+	var few [8]string
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
 	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		f = f.text(k).text(m[k])
+	}
+	return f
 }
 
-func (d *digester) sum() (out Digest) {
-	d.hash.Write(d.tmp)
-	var full [sha256.Size]byte
-	copy(out[:], d.hash.Sum(full[:0]))
-	return out
+func (f fields) sum() Digest {
+	full := sha256.Sum256(f)
+	return Digest(full[:16])
 }
 
 // Digest covers the key, the instances and the counts; not the stamps. A
@@ -92,48 +85,29 @@ func (s *ServiceState) Digest() Digest {
 	if s.Forgotten {
 		return Digest{}
 	}
-	d := newDigester("service")
-	d.tmp = slices.Grow(d.tmp, 128+96*len(s.Instances))
-	d.text(s.Namespace)
-	d.text(s.Name)
-	d.number(s.Total)
-	d.number(s.Serving)
-	d.flag(s.Truncated)
-	d.number(len(s.Instances))
-	for i := range s.Instances {
-		n := &s.Instances[i]
-		d.text(n.ID)
-		d.text(n.Address)
-		d.number(n.Port)
-		d.number(n.Weight)
-		d.text(string(n.Health))
-		d.text(n.Version)
-		d.texts(n.Meta)
+	var space [1024]byte // enough for most
+	f := fields(space[:0]).text("service").text(s.Namespace).text(s.Name).
+		number(s.Total).number(s.Serving).flag(s.Truncated).number(len(s.Instances))
+	for n := range s.Instances {
+		i := &s.Instances[n]
+		f = f.text(i.ID).text(i.Address).number(i.Port).number(i.Weight).text(string(i.Health)).text(i.Version).texts(i.Meta)
 	}
-	return d.sum()
+	return f.sum()
 }
 
 // Digest covers every field.
 func (r *ClusterRecord) Digest() Digest {
-	d := newDigester("cluster")
-	d.text(string(r.Cluster))
-	d.text(r.Source)
-	d.text(r.Region)
-	d.text(r.Zone)
-	d.texts(r.Labels)
-	d.number(len(r.Gateways))
+	f := fields(nil).text("cluster").text(string(r.Cluster)).text(r.Source).text(r.Region).text(r.Zone).texts(r.Labels)
+	f = f.number(len(r.Gateways))
 	for _, g := range r.Gateways {
-		d.text(g.Name)
-		d.number(g.Weight)
-		d.number(len(g.Addresses))
+		f = f.text(g.Name).number(g.Weight).number(len(g.Addresses))
 		for _, a := range g.Addresses {
-			d.text(a.String())
+			f = f.text(a.String())
 		}
-		d.number(len(g.Ports))
+		f = f.number(len(g.Ports))
 		for _, name := range slices.Sorted(maps.Keys(g.Ports)) {
-			d.text(name)
-			d.number(g.Ports[name])
+			f = f.text(name).number(g.Ports[name])
 		}
 	}
-	return d.sum()
+	return f.sum()
 }

@@ -26,7 +26,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		event, err := registry.Decode(text)
+		event, err := decodeBoth(t, &registry.Decoder{}, text)
 		if err != nil {
 			checkRefusal(t, err)
 			return
