@@ -15,7 +15,7 @@ FUZZTIME ?= 1m
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(if $(shell command -v $$(go env CC) 2>/dev/null),-race,)
 
-.PHONY: help build demo test lint vulnerabilities fuzz clean
+.PHONY: help build demo test bench lint vulnerabilities fuzz clean
 
 help: ## show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ test: ## run every test, with the race detector, on real servers
 	@$(if $(RACE),,echo 'no C compiler: the race detector is off (install gcc to turn it on)' | tee -a $(NOT_RUN);$(if $(filter all,$(SEAMARK_REQUIRE)), exit 1,))
 	@status=0; SEAMARK_NOT_RUN_FILE=$(NOT_RUN) go test $(RACE) -timeout 20m ./... || status=$$?; \
 	if [ -s $(NOT_RUN) ]; then printf '\nTests that were not run:\n'; sort -u $(NOT_RUN); fi; exit $$status
+
+bench: ## measure the daemons on real servers, in 20 minutes (ONLY=name,name for some of it, QUICK=1 for a look)
+	go run ./e2e/servers/cmd/prepare
+	go run ./bench $(if $(ONLY),--only '$(ONLY)',) $(if $(QUICK),--quick,)
 
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## vet, staticcheck and the linters of .golangci.yml
 	$< run ./...

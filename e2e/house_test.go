@@ -44,6 +44,7 @@ var rooms = []room{
 	{"sync/sourcetest", "./registry go.uber.org/goleak"},
 	{"cmd/...", "*"},
 	{"e2e/...", "*"},
+	{"bench", "*"},
 }
 
 // forTests is what test files of every room may import besides.
@@ -64,7 +65,7 @@ var testsOf = map[string]string{
 }
 
 // tests are the rooms that exist for tests only; their files count as test files.
-var tests = []string{"registry/stream/streamtest", "sync/sourcetest", "dnsserver/lookup/lookuptest", "e2e/..."}
+var tests = []string{"registry/stream/streamtest", "sync/sourcetest", "dnsserver/lookup/lookuptest", "e2e/...", "bench"}
 
 // source is one Go file of the module.
 type source struct {
