@@ -148,6 +148,7 @@ func (f *Fold) withdraw(c *ClusterState, fact Fact) {
 func (f *Fold) void(fact Fact, sequence uint64) {
 	f.setQuarantine(fact, sequence)
 	f.voided = append(f.voided, fact)
+	f.past.hole(sequence, f.past.latest)
 }
 
 // Voided returns the facts whose state was taken back since the last call: an

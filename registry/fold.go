@@ -20,6 +20,7 @@ type Fold struct {
 	quarantine map[Fact]uint64   // the sequence of a fact's latest message, when it can't be used
 	voided     []Fact
 	changes    changes // since the last View
+	past       recorder
 }
 
 // position is where the message that states a fact stands.
@@ -43,8 +44,13 @@ func NewFold() *Fold {
 	}
 }
 
-// Synced marks the fold as caught up with the stream: Views from now on say so.
-func (f *Fold) Synced() { f.view.synced = true }
+// Synced marks the fold as caught up with the stream: Views from now on say so, and
+// remember what stood before ([View.Since]). It is called again when what was
+// missed, after a gap or [Fold.Unsure], has been read.
+func (f *Fold) Synced() {
+	f.view.synced = true
+	f.past.synced()
+}
 
 // View returns what was folded so far. It costs little when little changed. What
 // changed since the View before is told by [View.Delta].
@@ -52,6 +58,7 @@ func (f *Fold) View() *View {
 	f.view.version++
 	v := f.view
 	v.delta = f.changes.freeze(&v)
+	v.past = f.past.freeze()
 	v.names = f.names.freeze()
 	v.clusters = maps.Clone(f.clusters)
 	clear(f.dirty) // their states now belong to v
@@ -68,12 +75,15 @@ func (f *Fold) View() *View {
 // in order. The same goes for what [Fold.Voided] returns.
 func (f *Fold) Apply(m Message) Outcome {
 	f.view.sequence = max(f.view.sequence, m.Sequence)
+	f.past.now, f.past.latest = m.Sequence, f.view.sequence
 	var out Outcome
 	var c *ClusterState
 	var t *trail
 	if id, own := m.Fact.Writer.Cluster(); own {
 		c, t = f.cluster(id), f.trail(id)
-		out.Gap = c.count(m, t)
+		if out.Gap = c.count(m, t); out.Gap {
+			f.past.doubt(c.Sequence)
+		}
 		c.Sequence = max(c.Sequence, m.Sequence)
 		if m.Refused == nil && c.fenced(m.Epoch, m.Sequence) {
 			m.Refused = refuse("fenced", "epoch %d was over when sequence %d was stored", m.Epoch, m.Sequence)
@@ -115,11 +125,13 @@ func (f *Fold) applyOther(c *ClusterState, m Message) Result {
 		if c.Record != nil {
 			was = c.Record.Digest()
 		}
+		before := c.Record
 		c.Record, c.RecordSequence = m.Event.Cluster, m.Sequence
 		digest := c.Record.Digest()
 		c.Digest = c.Digest.XOR(was).XOR(digest)
 		if was != digest {
 			f.changes.cluster(c.ID)
+			f.recordCluster(c.ID, true, before)
 		}
 	case c != nil && m.Fact.Kind == KindEpoch:
 		c.EpochSequence = m.Sequence
@@ -127,7 +139,10 @@ func (f *Fold) applyOther(c *ClusterState, m Message) Result {
 		c.Snapshot = m.Event.Snapshot
 		c.SnapshotAt = Stamp{Epoch: m.Epoch, Revision: m.Revision, Time: m.Event.Time}
 	case m.Fact.Writer == Operator && m.Fact.Kind == KindZone:
-		f.changes.zone = f.changes.zone || f.view.zone == nil || !f.view.zone.Equal(*m.Event.Zone)
+		if f.view.zone == nil || !f.view.zone.Equal(*m.Event.Zone) {
+			f.changes.zone = true
+			f.recordZone(f.view.zone)
+		}
 		f.view.zone, f.view.zoneAt = m.Event.Zone, m.Sequence
 	default:
 		return Passed
@@ -172,6 +187,7 @@ func (f *Fold) replace(c *ClusterState, key ServiceKey, record *Record, forgotte
 	was := entry.Record(c.ID)
 	if was == nil && shown != nil || was != nil && (shown == nil || was.Digest != shown.Digest) {
 		f.changes.name(labels)
+		f.recordName(labels, old, was)
 	}
 	f.account(c, labels.Namespace, was, shown)
 
@@ -246,6 +262,7 @@ func (f *Fold) cluster(id ClusterID) *ClusterState {
 	case c == nil:
 		c = &ClusterState{ID: id}
 		f.changes.cluster(id)
+		f.recordCluster(id, false, nil)
 	case f.dirty[id]:
 		return c
 	default:

@@ -25,6 +25,7 @@ type View struct {
 	origin     *origin // of the Fold that made it; nil in the zero View
 	version    uint64  // counts that Fold's Views
 	delta      Delta
+	past       past
 }
 
 // namespaceKey is a namespace's label: in any cluster when cluster is "", else in

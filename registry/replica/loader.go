@@ -141,6 +141,9 @@ func (r *Replica) fill(ctx context.Context, f found) (order func()) {
 	for _, fact := range r.fold.Voided() {
 		r.lookBehind(fact, r.followed+1)
 	}
+	if r.synced.Load() && f.cluster != "" && len(r.reloads) == 1 && !r.rereading {
+		r.fold.Synced() // what a gap left out is there
+	}
 	v := r.fold.View()
 	if r.synced.Load() {
 		r.store.Publish(v)

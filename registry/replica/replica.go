@@ -53,11 +53,12 @@ type Replica struct {
 	leases   chan registry.Lease
 
 	// What follows belongs to Run's goroutine.
-	fold     *registry.Fold
-	followed uint64    // the last sequence that Follow delivered
-	atEnd    time.Time // when the stream's end was first reached
-	said     map[complaint]time.Time
-	met      map[registry.ClusterID]registry.Stamp // where each cluster stood when its last lease came, and the time in that lease
+	fold      *registry.Fold
+	followed  uint64    // the last sequence that Follow delivered
+	rereading bool      // the latest of each fact, after the place in the stream was lost
+	atEnd     time.Time // when the stream's end was first reached
+	said      map[complaint]time.Time
+	met       map[registry.ClusterID]registry.Stamp // where each cluster stood when its last lease came, and the time in that lease
 	loader
 
 	mu    sync.Mutex // guards known
@@ -214,6 +215,10 @@ func (r *Replica) handLease() func(l registry.Lease, stored, received time.Time)
 
 // take folds a batch and shows the result at once.
 func (r *Replica) take(b batch) {
+	if !b.tail && r.synced.Load() { // the latest of each fact, not all that there was
+		r.rereading = true
+		r.fold.Unsure()
+	}
 	for _, m := range b.messages {
 		out := r.fold.Apply(m)
 		r.followed = max(r.followed, m.Sequence)
@@ -233,6 +238,10 @@ func (r *Replica) take(b batch) {
 	}
 	if b.caughtUp && r.atEnd.IsZero() {
 		r.atEnd = time.Now()
+	}
+	if r.rereading && b.caughtUp {
+		r.rereading = false
+		r.fold.Synced()
 	}
 	if !r.synced.Load() || len(b.messages) == 0 {
 		return
