@@ -171,6 +171,32 @@ front.bronze.gw.mesh.internal. 5 IN A 198.51.100.20`; show(got.Extra[:len(got.Ex
 	}
 }
 
+// SVCB and HTTPS on the wire: keys ascend, the target is never compressed, its
+// addresses stand beside the answer (RFC 9460 §2.2, §4.1).
+func TestBindings(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, p := range bothProtocols {
+		got := s.ask(t, p, "web.shop.svc.mesh.internal.", "HTTPS", edns(1232))
+		if want := `web.shop.svc.mesh.internal. 15 IN HTTPS 1 west.amber.gw.mesh.internal. port="8443" ipv4hint="203.0.113.11" ipv6hint="2001:db8:a::11"`; show(got.Answer) != want {
+			t.Errorf("%s: answer\n%s\nwant\n%s", p, show(got.Answer), want)
+		}
+		if want := `west.amber.gw.mesh.internal. 5 IN A 203.0.113.11
+west.amber.gw.mesh.internal. 5 IN AAAA 2001:db8:a::11`; show(got.Extra[:len(got.Extra)-1]) != want {
+			t.Errorf("%s: additional\n%s\nwant\n%s", p, show(got.Extra), want)
+		}
+	}
+	q := new(dns.Msg)
+	q.SetQuestion("_8443._tcp.west.amber.gw.mesh.internal.", dns.TypeSVCB)
+	packed, _ := q.Pack()
+	raw := s.exchangeRaw(t, packed)
+	data := "\x00\x01" + "\x04west\x05amber\x02gw\x04mesh\x08internal\x00" +
+		"\x00\x01\x00\x09\x08http/1.1" + "\x00\x03\x00\x02\x20\xfb" +
+		"\x00\x04\x00\x04\xcb\x00\x71\x0b" + "\x00\x06\x00\x10\x20\x01\x0d\xb8\x00\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x11"
+	if !bytes.Contains(raw, []byte(data)) {
+		t.Errorf("not the data that was wanted: %q", raw)
+	}
+}
+
 // EDNS(0) to the letter (RFC 6891).
 func TestEDNS(t *testing.T) {
 	s := start(t, Config{}, harbours())
@@ -380,7 +406,7 @@ func TestOpcodes(t *testing.T) {
 // Types that nobody knows are NODATA at names that exist (RFC 3597).
 func TestUnknownTypes(t *testing.T) {
 	s := start(t, Config{}, harbours())
-	for _, qtype := range []uint16{0, 2, 5, 6, 12, 15, 46, 64, 65, 99, 127, 129, 200, 248, 253, 254, 256, 32768, 65280, 65535} {
+	for _, qtype := range []uint16{0, 2, 5, 6, 12, 15, 46, 64, 99, 127, 129, 200, 248, 253, 254, 256, 32768, 65280, 65535} {
 		q := new(dns.Msg)
 		q.SetQuestion("login.svc.mesh.internal.", qtype)
 		if got := s.exchange(t, UDP, q); got.Rcode != dns.RcodeSuccess || len(got.Answer) != 0 || len(got.Ns) != 1 {

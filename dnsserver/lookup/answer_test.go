@@ -161,13 +161,13 @@ func TestPortNames(t *testing.T) {
 	w := &lookuptest.World{}
 	w.Zone(lookuptest.Zone())
 	g := lookuptest.Gateway("gw", 1, 8080, "203.0.113.1")
-	g.Ports["8080"] = 9999
+	g.Ports["8080"], g.Ports["tcp"] = 9999, 7777
 	w.Cluster("amber", g)
 	w.Service("amber", "shop", "web", lookuptest.Instance("a", registry.Passing, ""))
 	v := w.View()
 	for label, want := range map[string]uint16{
 		"_http": 8080, "_HTTP": 8080, "_8080": 9999, "_9999": 9999,
-		"_08080": 0, "_+9999": 0, "http": 0, "_": 0, "_https": 0, "__http": 0,
+		"_tcp": 7777, "_08080": 0, "_+9999": 0, "http": 0, "_": 0, "_https": 0, "__http": 0,
 	} {
 		got := uint16(0)
 		r := ask(v, label+"._tcp.web.shop.svc.mesh.internal.", "SRV")

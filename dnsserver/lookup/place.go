@@ -27,8 +27,15 @@ type place struct {
 	entry   *registry.Entry        // of a service
 	cluster *registry.ClusterState // of a service in one cluster, of gateways
 	gateway string                 // one gateway's name; "": all of the cluster
-	port    string                 // in _port._tcp: name or number; "": not asked for
+	port    string                 // in front of the name, by name or number; "": none
+	https   bool                   // the port stands in _number._https, not in _port._tcp
 }
+
+// The labels in front of which a port stands.
+const (
+	tcpLabel   = "_tcp"
+	httpsLabel = "_https"
+)
 
 // maxLabels is one more than the longest name has above the zone, which is
 // _port._tcp.service.namespace.cluster.cluster; name servers aside.
@@ -87,18 +94,20 @@ func find(v *registry.View, name, head string) place {
 	}
 	above := labels[:count-1]
 	switch {
-	case len(above) > 0 && above[0] == "_tcp":
-		if p := findBase(v, top, above[1:]); p.hasPorts(v) {
-			return place{kind: branch}
-		}
-		return place{}
-	case len(above) > 1 && above[1] == "_tcp":
+	case len(above) > 1 && (above[1] == tcpLabel || above[1] == httpsLabel):
 		port, ok := strings.CutPrefix(above[0], "_")
 		p := findBase(v, top, above[2:])
+		p.https = above[1] == httpsLabel
 		if p.port = port; !ok || !p.hasPort(v) {
 			return place{}
 		}
 		return p
+	case len(above) > 0 && (above[0] == tcpLabel || above[0] == httpsLabel):
+		p := findBase(v, top, above[1:])
+		if p.https = above[0] == httpsLabel; p.hasPorts(v) {
+			return place{kind: branch}
+		}
+		return place{}
 	}
 	return findBase(v, top, above)
 }
@@ -223,16 +232,31 @@ func (p place) entrances(v *registry.View) []registry.Candidate {
 	return []registry.Candidate{c}
 }
 
-// hasPorts reports whether any name _port._tcp exists below the place.
+// hasPorts reports whether any port can stand in front of the place.
 func (p place) hasPorts(v *registry.View) bool {
-	return p.anyGateway(v, func(g registry.Gateway) bool { return len(g.Ports) > 0 })
+	return p.anyGateway(v, func(g registry.Gateway) bool {
+		if !p.https {
+			return len(g.Ports) > 0
+		}
+		for name, number := range g.Ports {
+			if isHTTPS(name) && number != httpsStandard {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // hasPort reports whether a gateway there has the port. It does not ask whether
 // the gateway is answered with at the moment: a name does not cease to exist
 // because the service behind it fails.
 func (p place) hasPort(v *registry.View) bool {
-	return p.anyGateway(v, func(g registry.Gateway) bool { return portOf(g, p.port) > 0 })
+	return p.anyGateway(v, func(g registry.Gateway) bool {
+		if p.https {
+			return httpsPortOf(g, p.port) > 0
+		}
+		return portOf(g, p.port) > 0
+	})
 }
 
 func (p place) anyGateway(v *registry.View, match func(registry.Gateway) bool) bool {
@@ -265,6 +289,10 @@ func (p place) portLabels(v *registry.View) []string {
 		}
 		return false // on to the next one
 	})
+	return sortedOnce(labels)
+}
+
+func sortedOnce(labels []string) []string {
 	slices.Sort(labels)
 	return slices.Compact(labels)
 }

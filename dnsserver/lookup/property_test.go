@@ -20,8 +20,8 @@ var (
 	someClusters   = []registry.ClusterID{"amber", "bronze", "web"}
 	someNamespaces = []string{"default", "shop", "Shop", "web"}
 	someNames      = []string{"web", "WEB", "a.b", "a-b", "shop"}
-	allTypes       = []string{"A", "AAAA", "SRV", "TXT", "SOA", "NS", "ANY", "MX", "TYPE65280"}
-	mostTypes      = []string{"A", "AAAA", "SRV", "TXT", "MX"}
+	allTypes       = []string{"A", "AAAA", "SRV", "TXT", "SVCB", "HTTPS", "SOA", "NS", "ANY", "PTR", "TYPE65280"}
+	mostTypes      = []string{"A", "AAAA", "SRV", "TXT", "SVCB", "HTTPS", "PTR"}
 )
 
 // typesAt returns all types near the apex, and deep below it those that matter there.
@@ -69,6 +69,9 @@ func drawGateways(t *rapid.T) []registry.Gateway {
 		if rapid.Bool().Draw(t, "http") {
 			g.Ports["http"] = rapid.SampledFrom([]int{80, 8080}).Draw(t, "port")
 		}
+		if rapid.Bool().Draw(t, "https") {
+			g.Ports["https"] = rapid.SampledFrom([]int{443, 8443}).Draw(t, "https port")
+		}
 		gateways = append(gateways, g)
 	}
 	return gateways
@@ -96,9 +99,11 @@ func universe() []string {
 	}
 	addPorts := func(labels ...string) {
 		add(labels...)
-		for _, port := range []string{"_http", "_80"} {
+		for _, port := range []string{"_http", "_https", "_80"} {
 			add(append([]string{port, "_tcp"}, labels...)...)
 		}
+		add(append([]string{"_8443", "_https"}, labels...)...)
+		add(append([]string{"_443", "_https"}, labels...)...)
 		add(append([]string{"below"}, labels...)...)
 	}
 	labels := map[string]bool{"never": true}
@@ -225,16 +230,49 @@ func checkAnswer(t *rapid.T, v *registry.View, name, qtype string, r lookup.Resp
 			t.Fatalf("%s %s: twice %s", name, qtype, rr)
 		}
 		seen[rr.String()] = true
-		if srv, ok := rr.(*dns.SRV); ok {
-			want := append(ask(v, srv.Target, "A").Answer, ask(v, srv.Target, "AAAA").Answer...)
-			for _, address := range want {
-				if !slices.ContainsFunc(r.Additional, func(rr dns.RR) bool { return rr.String() == address.String() }) {
-					t.Fatalf("%s SRV: %s is missing beside it:\n%s", name, address, transcript(r))
-				}
-			}
-			if len(want) == 0 {
-				t.Fatalf("%s SRV: its target %s has no address", name, srv.Target)
-			}
+		switch rr := rr.(type) {
+		case *dns.SRV:
+			checkTarget(t, v, rr.Target, r)
+		case *dns.SVCB:
+			checkTarget(t, v, rr.Target, r)
+			checkParameters(t, v, rr)
+		case *dns.HTTPS:
+			checkTarget(t, v, rr.Target, r)
+			checkParameters(t, v, &rr.SVCB)
 		}
+	}
+}
+
+// checkTarget: a target has addresses, and they stand beside the answer.
+func checkTarget(t *rapid.T, v *registry.View, target string, r lookup.Response) {
+	want := append(ask(v, target, "A").Answer, ask(v, target, "AAAA").Answer...)
+	for _, address := range want {
+		if !slices.ContainsFunc(r.Additional, func(rr dns.RR) bool { return rr.String() == address.String() }) {
+			t.Fatalf("%s is missing beside the answer:\n%s", address, transcript(r))
+		}
+	}
+	if len(want) == 0 {
+		t.Fatalf("the target %s has no address:\n%s", target, transcript(r))
+	}
+}
+
+// checkParameters: keys ascend, each once (RFC 9460 §2.2), and the hints are the
+// target's addresses (§7.3).
+func checkParameters(t *rapid.T, v *registry.View, rr *dns.SVCB) {
+	var hints []string
+	for n, p := range rr.Value {
+		if n > 0 && p.Key() <= rr.Value[n-1].Key() {
+			t.Fatalf("%s: the keys do not ascend", rr)
+		}
+		if p.Key() == dns.SVCB_IPV4HINT || p.Key() == dns.SVCB_IPV6HINT {
+			hints = append(hints, strings.Split(p.String(), ",")...)
+		}
+	}
+	var want []string
+	for _, address := range append(ask(v, rr.Target, "A").Answer, ask(v, rr.Target, "AAAA").Answer...) {
+		want = append(want, strings.TrimPrefix(address.String(), address.Header().String()))
+	}
+	if rr.Priority != 1 || !slices.Equal(hints, want) {
+		t.Fatalf("%s: priority %d, hints %v, want 1 and %v", rr, rr.Priority, hints, want)
 	}
 }

@@ -50,8 +50,16 @@ func (p place) records(v *registry.View, owner string, qtype uint16) (answer, ad
 				return addressRecords(owner, ttl, qtype, addresses(p.entrances(v))), nil
 			}
 		case dns.TypeSRV:
-			if p.port != "" {
+			if p.port != "" && !p.https {
 				return p.services(v, owner, ttl)
+			}
+		case dns.TypeSVCB:
+			if p.port != "" && !p.https {
+				return p.bindings(v, owner, ttl, qtype)
+			}
+		case dns.TypeHTTPS:
+			if p.port == "" || p.https {
+				return p.bindings(v, owner, ttl, qtype)
 			}
 		case dns.TypeTXT:
 			return p.texts(owner, ttl), nil
@@ -185,23 +193,39 @@ func addressRecords(owner string, ttl uint32, qtype uint16, addresses []netip.Ad
 }
 
 // services returns the SRV records (RFC 2782) of a port, and the addresses of
-// their targets. A gateway whose own name is longer than a name can be has none.
+// their targets.
 func (p place) services(v *registry.View, owner string, ttl uint32) (answer, additional []dns.RR) {
+	return p.perGateway(v, func(g registry.Gateway, target string) dns.RR {
+		port := portOf(g, p.port)
+		if port == 0 {
+			return nil
+		}
+		return &dns.SRV{
+			Hdr:    header(owner, dns.TypeSRV, ttl),
+			Weight: uint16(min(max(g.Weight, 0), registry.MaxWeight)), Port: uint16(port), Target: target,
+		}
+	})
+}
+
+// perGateway returns a record for each gateway that is answered, by cluster and
+// name, and the addresses of their targets. A gateway for which there is no record
+// (nil) is left out, and one whose own name is longer than a name can be.
+func (p place) perGateway(v *registry.View, record func(g registry.Gateway, target string) dns.RR) (answer, additional []dns.RR) {
 	zone := v.Zone()
 	for _, e := range p.entrances(v) {
 		if !e.In {
 			continue
 		}
 		for _, g := range e.Gateways {
-			port := portOf(g, p.port)
 			target := g.Name + "." + string(e.Cluster) + ".gw." + zone.Name
-			if port == 0 || len(target) > maxName {
+			if len(target) > maxName {
 				continue
 			}
-			answer = append(answer, &dns.SRV{
-				Hdr:    header(owner, dns.TypeSRV, ttl),
-				Weight: uint16(min(max(g.Weight, 0), registry.MaxWeight)), Port: uint16(port), Target: target,
-			})
+			rr := record(g, target)
+			if rr == nil {
+				continue
+			}
+			answer = append(answer, rr)
 			additional = append(additional, addressRecords(target, seconds(zone.TTL), dns.TypeA, g.Addresses)...)
 			additional = append(additional, addressRecords(target, seconds(zone.TTL), dns.TypeAAAA, g.Addresses)...)
 		}

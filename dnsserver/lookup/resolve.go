@@ -33,13 +33,16 @@ const (
 	ReasonNoAddress    = "no gateway of the cluster has an address of this type"
 	ReasonNoPort       = "no gateway of the cluster has this port"
 	ReasonNoPortAsked  = "SRV is answered at _port._tcp in front of the name"
-	ReasonPortAsked    = "addresses are answered at the name without _port._tcp"
+	ReasonPortAsked    = "addresses are answered at the name without a port in front"
+	ReasonSVCBPlace    = "SVCB is answered at _port._tcp in front of the name"
+	ReasonHTTPSPlace   = "HTTPS is answered at the name itself, and at _number._https in front of it"
+	ReasonNoHTTPS      = "no gateway of the cluster has a port named https"
 )
 
 // Resolve answers a name and a type as DNS does at this moment, and tells for
 // every cluster that the View knows why it is in or out. A name without a dot at
 // its end is taken as if it had one; an empty type is A. For types other than A,
-// AAAA and SRV, In tells whether the cluster would be answered with. The error
+// AAAA, SRV, SVCB and HTTPS, In tells whether the cluster would be answered with. The error
 // says what is wrong with the name or the type.
 func Resolve(v *registry.View, name, qtype string) (Resolution, error) {
 	canonical, err := canonicalName(name)
@@ -139,12 +142,23 @@ func (p place) contributes(e registry.Candidate, qtype uint16) (in bool, reason 
 		if !address(match) {
 			return false, ReasonNoAddress
 		}
-	case dns.TypeSRV:
-		if p.port == "" {
+	case dns.TypeSRV, dns.TypeSVCB:
+		switch {
+		case (p.port == "" || p.https) && qtype == dns.TypeSRV:
 			return false, ReasonNoPortAsked
-		}
-		if !has(func(g registry.Gateway) bool { return portOf(g, p.port) > 0 }) {
+		case p.port == "" || p.https:
+			return false, ReasonSVCBPlace
+		case !has(func(g registry.Gateway) bool { return portOf(g, p.port) > 0 }):
 			return false, ReasonNoPort
+		}
+	case dns.TypeHTTPS:
+		switch {
+		case p.port != "" && !p.https:
+			return false, ReasonHTTPSPlace
+		case p.https && !has(func(g registry.Gateway) bool { return httpsPortOf(g, p.port) > 0 }):
+			return false, ReasonNoPort
+		case !p.https && !has(func(g registry.Gateway) bool { return g.Ports[httpsPort] > 0 }):
+			return false, ReasonNoHTTPS
 		}
 	}
 	return e.In, e.Reason

@@ -50,7 +50,39 @@ out cobalt: the cluster does not know the service
 `},
 		"address with a port": {"_http._tcp.login.svc.mesh.internal.", "A", `
 NOERROR
-out amber: addresses are answered at the name without _port._tcp
+out amber: addresses are answered at the name without a port in front
+out bronze: the cluster does not know the service
+out cobalt: the cluster does not know the service
+`},
+		"HTTPS": {"web.shop.svc.mesh.internal.", "HTTPS", `
+NOERROR
+web.shop.svc.mesh.internal. 15 IN HTTPS 1 west.amber.gw.mesh.internal. port="8443" ipv4hint="203.0.113.11" ipv6hint="2001:db8:a::11"
+in amber: serving
+out bronze: no gateway of the cluster has a port named https
+out cobalt: the cluster has no gateway
+`},
+		"HTTPS at a port's name": {"_https._tcp.login.svc.mesh.internal.", "HTTPS", `
+NOERROR
+out amber: HTTPS is answered at the name itself, and at _number._https in front of it
+out bronze: the cluster does not know the service
+out cobalt: the cluster does not know the service
+`},
+		"HTTPS with a port": {"_8443._https.web.shop.svc.mesh.internal.", "HTTPS", `
+NOERROR
+_8443._https.web.shop.svc.mesh.internal. 15 IN HTTPS 1 west.amber.gw.mesh.internal. port="8443" ipv4hint="203.0.113.11" ipv6hint="2001:db8:a::11"
+in amber: serving
+out bronze: no gateway of the cluster has this port
+out cobalt: the cluster has no gateway
+`},
+		"SVCB without a port": {"login.svc.mesh.internal.", "SVCB", `
+NOERROR
+out amber: SVCB is answered at _port._tcp in front of the name
+out bronze: the cluster does not know the service
+out cobalt: the cluster does not know the service
+`},
+		"SRV for URLs": {"_8443._https.login.svc.mesh.internal.", "SRV", `
+NOERROR
+out amber: SRV is answered at _port._tcp in front of the name
 out bronze: the cluster does not know the service
 out cobalt: the cluster does not know the service
 `},

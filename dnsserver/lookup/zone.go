@@ -213,14 +213,15 @@ func (w *walk) sets(p place, owner string, types ...uint16) {
 
 // names yields all that stands at a service or gateway name and in front of it.
 func (w *walk) names(p place, owner string) {
-	w.sets(p, owner, dns.TypeA, dns.TypeAAAA, dns.TypeTXT)
+	w.sets(p, owner, dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeHTTPS)
 	for _, port := range p.portLabels(w.view) {
-		if w.ended {
-			return
-		}
-		at := p
-		at.port = port
-		w.sets(at, "_"+port+"._tcp."+owner, dns.TypeSRV, dns.TypeTXT)
+		p.port = port
+		w.sets(p, "_"+port+"."+tcpLabel+"."+owner, dns.TypeSRV, dns.TypeTXT, dns.TypeSVCB)
+	}
+	p.https = true
+	for _, port := range p.httpsPorts(w.view) {
+		p.port = port
+		w.sets(p, "_"+port+"."+httpsLabel+"."+owner, dns.TypeHTTPS, dns.TypeTXT)
 	}
 }
 
