@@ -21,16 +21,16 @@ func openStage(t *testing.T) *stage {
 		{name: "cobalt", gateway: cobaltGateway, kind: "file"},
 	} {
 		c.registry = registries[c.kind](t)
-		source := c.registry.source()
+		c.source = c.registry.source()
 		switch r := c.registry.(type) {
 		case *consulRegistry:
 			var address string
 			c.door, address = newDoor(t, portOf(t, r.server.HTTP))
-			source = map[string]any{"consul": map[string]any{"address": "http://" + address}}
+			c.source = map[string]any{"consul": map[string]any{"address": "http://" + address}}
 		case *nacosRegistry:
 			var address string
 			c.door, address = newDoor(t, r.server.Port, 1000) // gRPC listens there
-			source["nacos"].(map[string]any)["servers"] = []string{address}
+			c.source["nacos"].(map[string]any)["servers"] = []string{address}
 		}
 		for n, service := range neighbours {
 			c.put(t, service, instance{id: service, address: "10.7.0.1", port: 7000 + n, version: "1.0.0"})
@@ -42,7 +42,7 @@ func openStage(t *testing.T) *stage {
 			c.put(t, service, one)
 			s.claimed[c.name+"/"+service] = []string{"+" + s.id(c, one) + " 1/1"}
 		}
-		c.agent = s.agent(t, c.name, c.gateway, source)
+		c.agent = s.agent(t, c.name, c.gateway, c.source)
 		s.clusters[c.kind] = c
 	}
 	return s
@@ -83,6 +83,10 @@ func TestMatrix(t *testing.T) {
 		s.commonCases(t)
 	})
 	t.Logf("the changes took %v", time.Since(began).Round(time.Second))
+	t.Run("outages", s.outageCases)
+	t.Run("agents", s.agentCases)
+	t.Run("NATS away for 30 s", func(t *testing.T) { testNATSAway(t, s) })
+	t.Logf("all took %v", time.Since(began).Round(time.Second))
 	stop()
 	s.finish(t)
 }

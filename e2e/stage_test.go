@@ -31,7 +31,8 @@ type staged struct {
 	name     string
 	gateway  string
 	kind     string
-	door     *door // between the agent and the registry; nil for a file
+	source   map[string]any // of the agent's configuration
+	door     *door          // between the agent and the registry; nil for a file
 	agent    *daemon
 	registry realRegistry
 
@@ -67,18 +68,23 @@ func (s state) reason() string {
 // last call, and DNS and the HTTP interface say what they must then.
 func (s *stage) expect(t *testing.T, c *staged, service string, want state, published ...string) {
 	t.Helper()
+	s.expectWithin(t, patienceOfTests, c, service, published...)
+	s.look(t, c, service, want)
+}
+
+func (s *stage) expectWithin(t *testing.T, within time.Duration, c *staged, service string, published ...string) {
+	t.Helper()
 	key := c.name + "/" + service
 	s.mu.Lock()
 	s.claimed[key] = append(s.claimed[key], published...)
 	all := slices.Clone(s.claimed[key])
 	s.mu.Unlock()
-	s.eventually(t, patienceOfTests, fmt.Sprintf("%s publishes %q", key, published), func() error {
+	s.eventually(t, within, fmt.Sprintf("%s publishes %q", key, published), func() error {
 		if said := s.tape.said(c.name, service); !slices.Equal(said, all) {
 			return fmt.Errorf("all events are %q, want %q", said, all)
 		}
 		return nil
 	})
-	s.look(t, c, service, want)
 }
 
 // freely takes a service out of the exact count: its case judges by itself.
