@@ -3,6 +3,7 @@ package dnsserver
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -36,9 +37,9 @@ type reply struct {
 	rcode   int
 }
 
-// answer returns the reply to a packet; ok is false when it gets none. It never
-// panics.
-func (a *answerer) answer(query []byte) (r reply, ok bool) {
+// answer returns the reply to a packet from a client; ok is false when it gets none.
+// It never panics.
+func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			r, ok = a.afterPanic(query, cause)

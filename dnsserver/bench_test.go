@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"log/slog"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -30,7 +31,7 @@ func BenchmarkPacket(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, ok := a.answer(query); !ok {
+				if _, ok := a.answer(query, netip.Addr{}); !ok {
 					b.Fatal("no answer")
 				}
 			}

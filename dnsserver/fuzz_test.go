@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"log/slog"
+	"net/netip"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -36,8 +37,8 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		before := bytes.Clone(query)
-		overUDP, ok := udp.answer(query)
-		overTCP, okTCP := tcp.answer(query)
+		overUDP, ok := udp.answer(query, netip.Addr{})
+		overTCP, okTCP := tcp.answer(query, netip.Addr{})
 		if seen.get("udp note panic")+seen.get("tcp note panic") > 0 {
 			t.Fatal("a panic")
 		}

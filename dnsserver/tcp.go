@@ -62,6 +62,7 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 	defer stop()
 	out := bufio.NewWriterSize(deadlineWriter{conn, s.settings.Load().WriteTimeout}, 4<<10)
 	in := bufio.NewReaderSize(flushingReader{conn, out}, 4<<10)
+	client := addressOf(conn)
 	var message bytes.Buffer
 	for {
 		_ = conn.SetReadDeadline(time.Now().Add(s.settings.Load().Idle))
@@ -75,7 +76,7 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 			}
 			break
 		}
-		if !s.answerMessage(message.Bytes(), out) {
+		if !s.answerMessage(message.Bytes(), client, out) {
 			break
 		}
 		if message.Cap() > keptMessage {
@@ -93,14 +94,14 @@ const keptMessage = 4 << 10
 
 // answerMessage writes the reply to one query; ok is false when the connection is
 // to end.
-func (s *Server) answerMessage(query []byte, out *bufio.Writer) (ok bool) {
+func (s *Server) answerMessage(query []byte, client netip.Addr, out *bufio.Writer) (ok bool) {
 	start := time.Now()
 	a, pooled := s.buffers.Get().(*answerer)
 	if !pooled {
 		a = s.newAnswerer(TCP)
 	}
 	defer s.buffers.Put(a)
-	r, ok := a.answer(query)
+	r, ok := a.answer(query, client)
 	if !ok {
 		return false // not a DNS client
 	}
@@ -188,14 +189,20 @@ func (c *connections) remove(client netip.Prefix) {
 	}
 }
 
+// addressOf returns the client's address; the zero Addr when the connection does
+// not know it.
+func addressOf(conn net.Conn) netip.Addr {
+	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
+}
+
 // clientOf returns an IPv4 address, or the /64 within which an IPv6 host chooses
 // its addresses freely.
 func clientOf(conn net.Conn) netip.Prefix {
-	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	address := tcp.AddrPort().Addr().Unmap().WithZone("")
+	address := addressOf(conn)
 	bits := 32
 	if address.Is6() {
 		bits = 64

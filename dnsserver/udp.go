@@ -37,7 +37,7 @@ func (s *Server) serveUDP(ctx context.Context, k socket) {
 			continue
 		}
 		start := time.Now()
-		r, ok := a.answer(query[:length])
+		r, ok := a.answer(query[:length], from.Addr())
 		if !ok {
 			continue
 		}

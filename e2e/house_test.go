@@ -36,7 +36,7 @@ var rooms = []room{
 	{"registry/stream/streamtest", "./registry ./registry/stream github.com/nats-io/nats.go/... github.com/nats-io/nats-server/v2/..."},
 	{"registry/replica", "./registry github.com/cenkalti/backoff/v5"},
 	{"api", "./registry"},
-	{"dnsserver/...", "./registry ./dnsserver/... github.com/miekg/dns"},
+	{"dnsserver/...", "./registry ./dnsserver/... github.com/miekg/dns github.com/dchest/siphash"},
 	{"sync/edge", "./registry github.com/cenkalti/backoff/v5"},
 	{"sync/consul", "./registry github.com/hashicorp/consul/api golang.org/x/sync/errgroup"},
 	{"sync/nacos", "./registry github.com/nacos-group/nacos-sdk-go/v2/... google.golang.org/grpc/... google.golang.org/protobuf/..."}, // gRPC is the SDK's wire

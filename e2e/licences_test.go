@@ -21,6 +21,7 @@ var licences = []struct {
 	{"BSD-3-Clause", []string{"redistribution and use in source and binary forms", "neither the name"}},
 	{"BSD-2-Clause", []string{"redistribution and use in source and binary forms", "this list of conditions and the following disclaimer in the documentation"}},
 	{"MIT", []string{"permission is hereby granted, free of charge", "the above copyright notice and this permission notice shall be included"}},
+	{"CC0-1.0", []string{"cc0 1.0 universal", "creative commons"}},
 	{"ISC", []string{"permission to use, copy, modify, and/or distribute this software for any purpose", "the above copyright notice"}},
 }
 
