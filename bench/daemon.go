@@ -21,9 +21,14 @@ type daemon struct {
 	ended   chan struct{}
 }
 
-// startDaemon starts a program with more environment variables than ours. It
-// ends with bench, however that ends.
+// startDaemon starts a program with more environment variables than ours, and the
+// log as its output. It ends with bench, however that ends.
 func (s *site) startDaemon(program string, environ []string, args ...string) (*daemon, error) {
+	return s.startProgram(program, environ, nil, args...)
+}
+
+// startProgram is startDaemon; what it prints goes to stdout unless that is nil.
+func (s *site) startProgram(program string, environ []string, stdout *os.File, args ...string) (*daemon, error) {
 	name := filepath.Base(program)
 	out, err := os.CreateTemp(s.dir, name+"-*.log")
 	if err != nil {
@@ -32,6 +37,9 @@ func (s *site) startDaemon(program string, environ []string, args ...string) (*d
 	d := &daemon{name: name, log: out.Name(), command: exec.Command(program, args...), ended: make(chan struct{})} //nolint:noctx // stop ends it
 	d.command.Dir, d.command.Env = s.dir, append(os.Environ(), environ...)
 	d.command.Stdout, d.command.Stderr = out, out
+	if stdout != nil {
+		d.command.Stdout = stdout
+	}
 	dieWithParent(d.command)
 	if d.stdin, err = d.command.StdinPipe(); err != nil {
 		return nil, err
