@@ -25,7 +25,10 @@ func decodeBoth(t rapid.TB, d *registry.Decoder, body []byte) (*registry.Event, 
 	if string(body) != before {
 		t.Fatal("Decode has written into the body")
 	}
-	if !reflect.DeepEqual(err, wantErr) {
+	var refused, wantRefused *registry.Refusal
+	errors.As(err, &refused)
+	errors.As(wantErr, &wantRefused)
+	if (err == nil) != (wantErr == nil) || !reflect.DeepEqual(refused, wantRefused) {
 		t.Fatalf("Decode: %v\nencoding/json: %v\n%s", err, wantErr, body)
 	}
 	if !reflect.DeepEqual(got, want) {

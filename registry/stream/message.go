@@ -150,35 +150,47 @@ func escape(s string) string {
 // what can't be understood is a message with Refused set, which keeps its place in
 // the stream and, where the subject is one of ours, its fact.
 func Decode(subject string, header nats.Header, data []byte, sequence uint64, stored time.Time) registry.Message {
-	fact, err := ParseSubject(subject)
-	if err != nil {
-		return registry.Message{Sequence: sequence, Stored: stored, Refused: refuse("subject", err.Error())}
-	}
-	epoch, badEpoch := number(header, headerEpoch)
-	revision, badRevision := number(header, headerRevision)
-	if badEpoch || badRevision {
-		return registry.Message{
-			Fact: fact, Sequence: sequence, Stored: stored,
-			Refused: refuse("headers", "the epoch or revision in the headers is no number"),
-		}
-	}
-	event, refused := decodeBody(header, data)
-	return registry.NewMessage(fact, sequence, stored, epoch, revision, event, refused)
+	m, _ := decode(&registry.Decoder{}, item{subject: subject, header: header, data: data, sequence: sequence, stored: stored})
+	return m
 }
 
-// decodeBody returns exactly one of both.
-func decodeBody(header nats.Header, data []byte) (*registry.Event, *registry.Refusal) {
+// decode is Decode, and tells how many bytes the body has once it is inflated.
+func decode(d *registry.Decoder, i item) (m registry.Message, size int) {
+	fact, err := ParseSubject(i.subject)
+	if err != nil {
+		return registry.Message{Sequence: i.sequence, Stored: i.stored, Refused: refuse("subject", err.Error())}, 0
+	}
+	epoch, badEpoch := number(i.header, headerEpoch)
+	revision, badRevision := number(i.header, headerRevision)
+	if badEpoch || badRevision {
+		return registry.Message{
+			Fact: fact, Sequence: i.sequence, Stored: i.stored,
+			Refused: refuse("headers", "the epoch or revision in the headers is no number"),
+		}, 0
+	}
+	body, refused := plainBody(i.header, i.data)
+	var event *registry.Event
+	if refused == nil {
+		event, refused = decodeBody(d, body)
+	}
+	return registry.NewMessage(fact, i.sequence, i.stored, epoch, revision, event, refused), len(body)
+}
+
+// plainBody undoes the compression.
+func plainBody(header nats.Header, data []byte) ([]byte, *registry.Refusal) {
 	switch encoding := header.Get(headerContentEncoding); encoding {
 	case "":
+		return data, nil
 	case encodingGzip:
-		var refused *registry.Refusal
-		if data, refused = inflate(data); refused != nil {
-			return nil, refused
-		}
+		return inflate(data)
 	default:
 		return nil, refuse("encoding", "content encoding "+strconv.Quote(clip(encoding))+" is not understood")
 	}
-	event, err := registry.Decode(data)
+}
+
+// decodeBody returns exactly one of both.
+func decodeBody(d *registry.Decoder, body []byte) (*registry.Event, *registry.Refusal) {
+	event, err := d.Decode(body)
 	if err == nil {
 		return event, nil
 	}

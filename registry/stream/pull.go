@@ -195,7 +195,7 @@ func parseDelivery(m *nats.Msg) (i item, delivered, pending uint64, ok bool) {
 		}
 	}
 	return item{
-		subject: m.Subject, header: m.Header, data: m.Data, sequence: n[0],
+		subject: m.Subject, header: m.Header, data: m.Data, size: m.Size() + headerCost*len(m.Header), sequence: n[0],
 		stored: time.Unix(0, int64(n[2])).UTC(), received: time.Now(),
 	}, n[1], n[3], n[0] > 0
 }

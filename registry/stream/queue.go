@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/seamark-mesh/seamark/registry"
 )
 
 // Bounds of what waits to be decoded.
 const (
 	queueItems = 4096
 	queueBytes = 16 << 20
+	headerCost = 128 // bytes that a header takes in memory, however short it is
 )
 
 // item is one message as it came, or none: only the news that the end is reached.
@@ -19,10 +22,19 @@ type item struct {
 	subject  string
 	header   nats.Header
 	data     []byte
+	size     int    // bytes of memory, about
 	sequence uint64 // 0: no message
 	stored   time.Time
 	received time.Time
 	atEnd    bool // with this item the end of the stream is reached
+}
+
+// inflated returns how many bytes the body may have once it is decoded.
+func (i *item) inflated() int {
+	if len(i.header[headerContentEncoding]) > 0 {
+		return registry.MaxBody
+	}
+	return len(i.data)
 }
 
 // queue is where messages wait between the connection and the decoder. Whoever
@@ -59,11 +71,11 @@ func (q *queue) put(stop <-chan struct{}, i item) bool {
 func (q *queue) offer(i item) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.items) >= queueItems || len(q.items) > 0 && q.bytes+len(i.data) > queueBytes {
+	if len(q.items) >= queueItems || len(q.items) > 0 && q.bytes+i.size > queueBytes {
 		return false
 	}
 	q.items = append(q.items, i)
-	q.bytes += len(i.data)
+	q.bytes += i.size
 	return true
 }
 

@@ -58,29 +58,46 @@ func (c *Conn) Follow(ctx context.Context, f func(messages []registry.Message, c
 }
 
 const (
-	chunkMessages = 64   // decoded by one goroutine at a time
-	batchMessages = 4096 // handed on together, at most
+	chunkMessages = 64       // decoded by one goroutine at a time
+	chunkBytes    = 1 << 20  // likewise, of bodies as large as they may become; a single one may be larger
+	batchMessages = 4096     // handed on together, at most
+	batchBytes    = 32 << 20 // likewise, of bodies as they were decoded, and a chunk
 )
 
 // chunk is some messages on their way through the decoders.
 type chunk struct {
 	items   []item
 	decoded []registry.Message
+	bytes   int // of the bodies, inflated
 	atEnd   bool
 	done    chan struct{} // closed when decoded is complete
 }
 
 // decode turns the items into messages.
-func (c *chunk) decode() {
+func (c *chunk) decode(d *registry.Decoder) {
 	c.decoded = make([]registry.Message, 0, len(c.items))
 	for _, i := range c.items {
 		if i.sequence > 0 {
-			c.decoded = append(c.decoded, Decode(i.subject, i.header, i.data, i.sequence, i.stored))
+			m, size := decode(d, i)
+			c.decoded = append(c.decoded, m)
+			c.bytes += size
 		}
 		c.atEnd = i.atEnd
 	}
 	c.items = nil
 	close(c.done)
+}
+
+// firstChunk tells how many of the items are decoded together: a small message can
+// become a large one, and nobody knows before.
+func firstChunk(items []item) int {
+	size := 0
+	for n, i := range items[:min(len(items), chunkMessages)] {
+		if size += i.inflated(); n > 0 && size > chunkBytes {
+			return n
+		}
+	}
+	return min(len(items), chunkMessages)
 }
 
 // read decodes on all cores and keeps the order: chunks go to whichever decoder is
@@ -98,10 +115,11 @@ func (c *Conn) read(ctx context.Context, config tailConfig, until uint64, f func
 	wg.Go(func() { split(ctx, t.queue, work, inOrder) })
 	for range decoders {
 		wg.Go(func() {
+			d := registry.NewDecoder()
 			for {
 				select {
 				case c := <-work:
-					c.decode()
+					c.decode(d)
 				case <-ctx.Done():
 					return
 				}
@@ -118,17 +136,18 @@ func (c *Conn) read(ctx context.Context, config tailConfig, until uint64, f func
 // split cuts what the queue holds into chunks. A few messages are decoded at once,
 // without the way to another goroutine.
 func split(ctx context.Context, q *queue, work, inOrder chan<- *chunk) {
+	d := registry.NewDecoder()
 	for {
 		items, err := q.take(ctx)
 		if err != nil {
 			return
 		}
 		for len(items) > 0 {
-			n := min(len(items), chunkMessages)
+			n := firstChunk(items)
 			c := &chunk{items: items[:n:n], done: make(chan struct{})}
 			items = items[n:]
 			if n <= 2 && len(items) == 0 {
-				c.decode()
+				c.decode(d)
 				if !send(ctx, inOrder, c) {
 					return
 				}
@@ -205,10 +224,10 @@ func handOn(ctx context.Context, inOrder <-chan *chunk, until uint64, f func(Bat
 		}
 		clear(messages)
 		messages = messages[:0]
-		atEnd := false
+		atEnd, size := false, 0
 		for ; c != nil; c = s.ready() {
 			messages, atEnd = append(messages, c.decoded...), c.atEnd
-			if len(messages) >= batchMessages {
+			if size += c.bytes; len(messages) >= batchMessages || size >= batchBytes {
 				break
 			}
 		}
