@@ -279,6 +279,34 @@ func TestRightsLost(t *testing.T) {
 	})
 }
 
+// A right that is lost is noticed by the first read that misses something, not only
+// by the regular self-test.
+func TestRightsLostSaidAtOnce(t *testing.T) {
+	server := servers.Consul(t, servers.ConsulConfig{ACLs: true, TLS: true})
+	d := newDriver(t, server)
+	d.register(t, registration("guarded", "guarded", plain("guarded")))
+	for _, mode := range []Mode{ModeHints, ModePerService} {
+		t.Run(string(mode), func(t *testing.T) {
+			token, change := d.policy(t, "at-once"+string(mode), readServices+readNodes)
+			source, _ := newSource(t, Config{Address: server.HTTPS, CAFile: server.CAFile, Mode: mode, Token: func() (string, error) { return token, nil }})
+			w := startWatcher(t, source, func(s registry.Snapshot) string {
+				if !has("guarded", 1)(s) {
+					return "the service is missing in a snapshot"
+				}
+				return ""
+			})
+			w.first(t)
+			change(readNodes)
+			again := plain("guarded")
+			again.Meta = map[string]string{"m": string(mode)}
+			d.register(t, registration("guarded", "guarded", again)) // wakes whatever watches it
+			if err := w.ends(t, 10*time.Second); err == nil || !strings.Contains(err.Error(), `service_prefix "" { policy = "read" }`) {
+				t.Errorf("Watch ended with %v", err)
+			}
+		})
+	}
+}
+
 // A service, or a node, that is denied to the token keeps its last state; the
 // others go on.
 func TestHiddenServiceStands(t *testing.T) {

@@ -38,6 +38,7 @@ type session struct {
 	emitted  time.Time
 	index    uint64 // the highest seen
 	sweep    chan struct{}
+	hidden   chan struct{} // capacity 1: a read missed what ACLs may hide
 }
 
 // steadyReads is how many services are read at once after the start.
@@ -82,6 +83,7 @@ func (s *Source) watchOnce(parent context.Context, emit func(registry.Snapshot))
 		source: s, client: c, emit: emit, fail: fail, ended: ctx.Done(), events: make(chan func(), 64),
 		entries: make(map[string]*entry), nodes: make(map[string]*node),
 		where: newPlaces(), barred: make(map[string]bool), changed: make(map[string]bool), sweep: make(chan struct{}, 1),
+		hidden: make(chan struct{}, 1),
 	}
 	defer w.wg.Wait()
 	defer fail(nil)
@@ -336,6 +338,12 @@ func (w *session) finish(ctx context.Context, e *entry, q question, got answer) 
 	}
 	w.index = max(w.index, got.record.index)
 	w.source.refuse(got.refused)
+	if len(got.hidden) > 0 {
+		select {
+		case w.hidden <- struct{}{}:
+		default: // a test is due already
+		}
+	}
 	now := time.Now()
 
 	// What is absent for the first time stands until it has been confirmed.

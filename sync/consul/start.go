@@ -205,14 +205,28 @@ func (w *session) startWatches(ctx context.Context, from indexes) {
 
 // beat asks for a sign of life, and for the token's rights, until one fails. It
 // is what notices servers that are gone behind an agent that lives, and rights
-// that were lost while no watch wakes.
+// that were lost while no watch wakes. A read that found something hidden has the
+// rights tested at once, but not more often than there are signs of life: a token
+// may be denied a single service for good.
 func (w *session) beat(ctx context.Context) error {
 	t := w.source.timing
 	rights := time.Now().Add(around(t.rights))
+	var tested time.Time
 	for {
-		if err := pause(ctx, around(t.pulse)); err != nil {
-			return err
+		hidden := w.hidden
+		if time.Since(tested) < t.pulse {
+			hidden = nil
 		}
+		timer := time.NewTimer(around(t.pulse))
+		select {
+		case <-timer.C:
+		case <-hidden:
+			rights = time.Now()
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+		timer.Stop()
 		if _, _, err := ask[[]ignored](ctx, w.client, pathService("consul"), notFromMemory(), t.pulse); err != nil {
 			return err
 		}
@@ -225,7 +239,8 @@ func (w *session) beat(ctx context.Context) error {
 		if err := w.client.testRights(ctx, w.source); err != nil {
 			return err
 		}
-		rights = time.Now().Add(around(t.rights))
+		tested = time.Now()
+		rights = tested.Add(around(t.rights))
 	}
 }
 
