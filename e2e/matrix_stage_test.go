@@ -83,7 +83,15 @@ func TestMatrix(t *testing.T) {
 		s.commonCases(t)
 	})
 	t.Logf("the changes took %v", time.Since(began).Round(time.Second))
-	t.Run("outages", s.outageCases)
+	t.Run("outages", func(t *testing.T) {
+		s.outageCases(t)
+		t.Run("consul/guarded", func(t *testing.T) {
+			t.Parallel()
+			g := openGuarded(t, s)
+			t.Run("rights lost", func(t *testing.T) { testRightsLost(t, s, g) })
+			t.Run("restored from a snapshot", func(t *testing.T) { testRestored(t, s, g) })
+		})
+	})
 	t.Run("agents", s.agentCases)
 	t.Run("NATS away for 30 s", func(t *testing.T) { testNATSAway(t, s) })
 	t.Logf("all took %v", time.Since(began).Round(time.Second))
