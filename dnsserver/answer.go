@@ -35,6 +35,7 @@ func (s *Server) newAnswerer(protocol Protocol) *answerer {
 type reply struct {
 	message []byte // as on UDP; valid until the next answer
 	rcode   int
+	zone    *outbound // over TCP: to be sent in place of a message
 }
 
 // answer returns the reply to a packet from a client; ok is false when it gets none.
@@ -50,11 +51,28 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		a.server.observer.Dropped(a.protocol, dropOf(err))
 		return reply{}, false
 	}
+	signature := a.signature(query, &q)
 	var response lookup.Response
-	if q.RCode == dns.RcodeSuccess {
+	var shorter *lookup.Response
+	if asksForZone(&q) {
+		var zone *outbound
+		if response, shorter, zone = a.transfer(query, &q, client, signature); zone != nil {
+			return reply{zone: zone}, true
+		}
+	} else if q.RCode == dns.RcodeSuccess {
 		response = lookup.Answer(a.server.views.View(), lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class})
 	}
-	message, outcome := a.builder.Build(a.buffer[prefix:], &q, &response, a.limits(&q))
+	limits := a.limits(&q)
+	if signature != nil {
+		limits.Size -= signature.Room()
+	}
+	message, outcome := a.builder.Build(a.buffer[prefix:], &q, &response, limits)
+	if outcome.Truncated && shorter != nil {
+		message, outcome = a.builder.Build(a.buffer[prefix:], &q, shorter, limits)
+	}
+	if signature != nil {
+		message = signature.Sign(message, time.Now())
+	}
 	if outcome.Truncated {
 		a.server.observer.Noted(a.protocol, NoteTruncated)
 	}

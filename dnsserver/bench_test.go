@@ -5,14 +5,17 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/seamark-mesh/seamark/dnsserver/transfer"
 )
 
 // nobody is an Observer that does not look.
 type nobody struct{}
 
-func (nobody) Answered(Protocol, string, time.Duration) {}
-func (nobody) Dropped(Protocol, Drop)                   {}
-func (nobody) Noted(Protocol, Note)                     {}
+func (nobody) Answered(Protocol, string, time.Duration)   {}
+func (nobody) Dropped(Protocol, Drop)                     {}
+func (nobody) Noted(Protocol, Note)                       {}
+func (nobody) Transferred(transfer.Kind, transfer.Result) {}
 
 var benchmarkQueries = map[string][]byte{
 	"A":        build(header(1, 0, 0, 1), "\x03web\x04shop\x03svc\x04mesh\x08internal\x00\x00\x01\x00\x01", wireOPT),

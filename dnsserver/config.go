@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/dnsserver/packet"
+	"github.com/seamark-mesh/seamark/dnsserver/transfer"
 )
 
 // Config says where the server listens and what it grants. A zero field means the
@@ -36,6 +37,9 @@ type Settings struct {
 	MaxPerAddress  int           // of one IPv4 address or IPv6 /64 prefix; 128
 	Idle           time.Duration // until the next query of a connection must have arrived as a whole; 10 s
 	WriteTimeout   time.Duration // until a client must have taken a reply over TCP; 5 s
+
+	// Transfer says who may have the zone, and who is told of changes: nobody.
+	Transfer transfer.Settings
 }
 
 // checked returns the configuration with its defaults.
@@ -70,7 +74,9 @@ func (s Settings) checked() (Settings, error) {
 	case s.MaxConnections < 0 || s.MaxPerAddress < 0 || s.Idle < 0 || s.WriteTimeout < 0:
 		return s, errors.New("dnsserver: a limit is negative")
 	}
-	return s, nil
+	var err error
+	s.Transfer, err = s.Transfer.Checked()
+	return s, err
 }
 
 func byDefault[T int | time.Duration](field *T, value T) {

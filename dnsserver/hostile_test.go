@@ -215,6 +215,10 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// wireTSIG is a signature with a key that nobody has.
+const wireTSIG = "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x1d\x0bhmac-sha256\x00" +
+	"\x00\x00\x00\x00\x00\x00\x01\x2c\x00\x00\x00\x00\x00\x00\x00\x00"
+
 // TestStrangeButValid: packets that few send, and that have an answer.
 func TestStrangeButValid(t *testing.T) {
 	tests := map[string]struct {
@@ -232,8 +236,9 @@ func TestStrangeButValid(t *testing.T) {
 		"127 labels":                    {build(header(1), strings.Repeat("\x01a", 120)+"\x04mesh\x08internal\x00\x00\x01\x00\x01"), dns.RcodeNameError},
 		"the root":                      {build(header(1), "\x00\x00\x01\x00\x01"), dns.RcodeRefused},
 		"IXFR with its SOA":             {build(header(1, 0, 1), "\x04mesh\x08internal\x00\x00\xfb\x00\x01", "\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x16\x00\x00", strings.Repeat("\x00", 20)), dns.RcodeRefused},
-		"TSIG with a key nobody has":    {build(header(1, 0, 0, 1), wireQuestion, "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x00"), dns.RcodeNotAuth},
-		"TSIG behind OPT":               {build(header(1, 0, 0, 2), wireQuestion, wireOPT, "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x00"), dns.RcodeNotAuth},
+		"TSIG with a key nobody has":    {build(header(1, 0, 0, 1), wireQuestion, wireTSIG), dns.RcodeNotAuth},
+		"TSIG behind OPT":               {build(header(1, 0, 0, 2), wireQuestion, wireOPT, wireTSIG), dns.RcodeNotAuth},
+		"TSIG that can't be read":       {build(header(1, 0, 0, 1), wireQuestion, "\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x00"), dns.RcodeFormatError},
 		"4096 bytes, almost all option": {build(header(1, 0, 0, 1), wireQuestion, wireOPT[:9], "\x0f\xc9\xfd\xe9\x0f\xc5", strings.Repeat("o", 4037)), dns.RcodeSuccess},
 		"60000 bytes":                   {build(header(1, 0, 0, 1), wireQuestion, wireOPT[:9], "\xea\x64\xfd\xe9\xea\x60", strings.Repeat("o", 60000)), dns.RcodeSuccess},
 	}

@@ -1,6 +1,10 @@
 package dnsserver
 
-import "time"
+import (
+	"time"
+
+	"github.com/seamark-mesh/seamark/dnsserver/transfer"
+)
 
 // Protocol is how a query came.
 type Protocol string
@@ -23,6 +27,9 @@ type Observer interface {
 	Dropped(protocol Protocol, reason Drop)
 	// Noted is called for what is worth counting about an answer that was given.
 	Noted(protocol Protocol, what Note)
+	// Transferred is called when a zone transfer has ended or was refused, and for
+	// each NOTIFY.
+	Transferred(kind transfer.Kind, result transfer.Result)
 }
 
 // Drop says why a packet or a connection got no reply.

@@ -36,6 +36,7 @@ type Server struct {
 	addresses []netip.AddrPort
 	panicked  atomic.Int64 // when the last panic was logged, Unix seconds
 	buffers   sync.Pool    // of *answerer, for TCP
+	transfers transfers
 }
 
 // New checks the configuration. It opens nothing; [Server.Run] does.
@@ -49,6 +50,7 @@ func New(config Config, views Views, observer Observer, log *slog.Logger) (*Serv
 		turn: rand.Uint32, listening: make(chan struct{}),
 	}
 	s.settings.Store(&config.Settings)
+	s.transfers.reloaded = make(chan struct{}, 1)
 	return s, nil
 }
 
@@ -61,6 +63,7 @@ func (s *Server) Reload(settings Settings) error {
 		return err
 	}
 	s.settings.Store(&settings)
+	s.transfers.reload()
 	return nil
 }
 
@@ -104,6 +107,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		wg.Go(func() { s.serveTCP(ctx, k.tcp, connections) })
 	}
+	wg.Go(func() { s.tellSecondaries(ctx) })
 	<-ctx.Done()
 	past := time.Unix(1, 0)
 	for _, k := range sockets {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seamark-mesh/seamark/dnsserver/lookup/lookuptest"
+	"github.com/seamark-mesh/seamark/dnsserver/transfer"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -51,6 +52,10 @@ func (r *recorder) Answered(p Protocol, rcode string, took time.Duration) {
 
 func (r *recorder) Dropped(p Protocol, reason Drop) { r.count(fmt.Sprintf("%s drop %s", p, reason)) }
 func (r *recorder) Noted(p Protocol, what Note)     { r.count(fmt.Sprintf("%s note %s", p, what)) }
+
+func (r *recorder) Transferred(kind transfer.Kind, result transfer.Result) {
+	r.count(fmt.Sprintf("%s %s", kind, result))
+}
 
 // await returns once something was counted often enough.
 func (r *recorder) await(t *testing.T, what string, want int) {

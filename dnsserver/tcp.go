@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -53,16 +56,57 @@ const (
 	maxAcceptPause = time.Second
 )
 
+// connection is one client over TCP.
+type connection struct {
+	*net.TCPConn
+	address netip.Addr
+
+	mu  sync.Mutex // guards out
+	out *bufio.Writer
+
+	zones   sync.WaitGroup // transfers that are being sent
+	sending atomic.Int32   // how many
+}
+
+// flush sends the replies that wait.
+func (c *connection) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.Flush()
+}
+
+// write queues a message, or with now sends it and all before it.
+func (c *connection) write(message []byte, now bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.out.Write(message); err != nil || !now {
+		return err
+	}
+	return c.out.Flush()
+}
+
+// Read implements [io.Reader]: it sends the replies that wait before it waits for
+// more queries.
+func (c *connection) Read(b []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	return c.TCPConn.Read(b)
+}
+
 // serveConnection answers the queries of one connection in their order, until the
 // client leaves, is idle for too long, does not read, or ctx ends. Queries that
-// arrived together are answered together, in as few writes as they fit in.
+// arrived together are answered together, in as few writes as they fit in. Zone
+// transfers are sent beside that, and hold up no other answer for longer than one of
+// their messages takes.
 func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 	// A deadline in the past, not a close: what was read is still answered.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	out := bufio.NewWriterSize(deadlineWriter{conn, s.settings.Load().WriteTimeout}, 4<<10)
-	in := bufio.NewReaderSize(flushingReader{conn, out}, 4<<10)
-	client := addressOf(conn)
+	c := &connection{TCPConn: conn, address: addressOf(conn)}
+	c.out = bufio.NewWriterSize(deadlineWriter{conn, s.settings.Load().WriteTimeout}, 4<<10)
+	defer c.zones.Wait()
+	in := bufio.NewReaderSize(c, 4<<10)
 	var message bytes.Buffer
 	for {
 		_ = conn.SetReadDeadline(time.Now().Add(s.settings.Load().Idle))
@@ -71,19 +115,22 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 		}
 		begun, err := readMessage(in, &message)
 		if err != nil {
+			if !begun && ctx.Err() == nil && c.sending.Load() > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+				continue // it waits for its zone
+			}
 			if begun && ctx.Err() == nil {
 				s.observer.Dropped(TCP, DropIncomplete)
 			}
 			break
 		}
-		if !s.answerMessage(message.Bytes(), client, out) {
+		if !s.answerMessage(ctx, message.Bytes(), c) {
 			break
 		}
 		if message.Cap() > keptMessage {
 			message = bytes.Buffer{}
 		}
 	}
-	if err := out.Flush(); err != nil {
+	if err := c.flush(); err != nil {
 		s.observer.Dropped(TCP, DropSlowReader)
 		_ = conn.SetLinger(0) // the system need not wait for that client either
 	}
@@ -92,25 +139,42 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 // keptMessage is how much memory for queries an idle connection may keep.
 const keptMessage = 4 << 10
 
-// answerMessage writes the reply to one query; ok is false when the connection is
-// to end.
-func (s *Server) answerMessage(query []byte, client netip.Addr, out *bufio.Writer) (ok bool) {
+// answerMessage writes the reply to one query, or begins to send the zone; ok is
+// false when the connection is to end.
+func (s *Server) answerMessage(ctx context.Context, query []byte, c *connection) (ok bool) {
 	start := time.Now()
 	a, pooled := s.buffers.Get().(*answerer)
 	if !pooled {
 		a = s.newAnswerer(TCP)
 	}
 	defer s.buffers.Put(a)
-	r, ok := a.answer(query, client)
+	r, ok := a.answer(query, c.address)
 	if !ok {
 		return false // not a DNS client
 	}
+	if r.zone != nil {
+		s.sendZone(ctx, r.zone, c)
+		return true
+	}
 	binary.BigEndian.PutUint16(a.buffer, uint16(len(r.message)))
-	if _, err := out.Write(a.buffer[:prefix+len(r.message)]); err != nil {
+	if err := c.write(a.buffer[:prefix+len(r.message)], false); err != nil {
 		return false
 	}
 	s.observer.Answered(TCP, rcodeText(r.rcode), time.Since(start))
 	return true
+}
+
+// sendZone runs a transfer beside the other answers of a connection. One that fails
+// ends the connection: half a zone must not look like a whole one.
+func (s *Server) sendZone(ctx context.Context, zone *outbound, c *connection) {
+	c.sending.Add(1)
+	c.zones.Go(func() {
+		defer c.sending.Add(-1)
+		if err := s.send(ctx, zone, func(message []byte) error { return c.write(message, true) }); err != nil {
+			_ = c.SetLinger(0)
+			_ = c.Close()
+		}
+	})
 }
 
 // readMessage reads one message with its length in front (RFC 1035 §4.2.2).
@@ -128,19 +192,6 @@ func readMessage(in *bufio.Reader, message *bytes.Buffer) (begun bool, err error
 		err = io.ErrUnexpectedEOF
 	}
 	return true, err
-}
-
-// flushingReader sends the replies that wait before it waits for more queries.
-type flushingReader struct {
-	conn net.Conn
-	out  *bufio.Writer
-}
-
-func (r flushingReader) Read(b []byte) (int, error) {
-	if err := r.out.Flush(); err != nil {
-		return 0, err
-	}
-	return r.conn.Read(b)
 }
 
 // deadlineWriter gives each write to a connection its own deadline.

@@ -6,19 +6,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seamark-mesh/seamark/dnsserver"
+	"github.com/seamark-mesh/seamark/dnsserver/transfer"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/replica"
 )
 
 // observer counts what the replica and the DNS server do.
 type observer struct {
-	took       *prometheus.CounterVec
-	propagated *prometheus.HistogramVec
-	repaired   *prometheus.CounterVec
-	answers    *prometheus.CounterVec
-	dropped    *prometheus.CounterVec
-	noted      *prometheus.CounterVec
-	latency    prometheus.Histogram
+	took        *prometheus.CounterVec
+	propagated  *prometheus.HistogramVec
+	repaired    *prometheus.CounterVec
+	answers     *prometheus.CounterVec
+	dropped     *prometheus.CounterVec
+	noted       *prometheus.CounterVec
+	latency     prometheus.Histogram
+	transferred *prometheus.CounterVec
 }
 
 func newObserver(r prometheus.Registerer) *observer {
@@ -48,13 +50,17 @@ func newObserver(r prometheus.Registerer) *observer {
 			Name: "seamark_dns_notes_total",
 			Help: "DNS answers that were truncated, cut or failed inside.",
 		}, []string{"protocol", "what"}),
+		transferred: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "seamark_dns_transfers_total",
+			Help: "Zone transfers that were asked for and NOTIFY messages that were sent, by what became of them.",
+		}, []string{"kind", "result"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "seamark_dns_answer_seconds",
 			Help:    "From a question's arrival to its answer's departure.",
 			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .005, .025, .1},
 		}),
 	}
-	r.MustRegister(o.took, o.propagated, o.repaired, o.answers, o.dropped, o.noted, o.latency)
+	r.MustRegister(o.took, o.propagated, o.repaired, o.answers, o.dropped, o.noted, o.latency, o.transferred)
 	return o
 }
 
@@ -89,12 +95,17 @@ func (o *observer) Noted(protocol dnsserver.Protocol, what dnsserver.Note) {
 	o.noted.WithLabelValues(string(protocol), string(what)).Inc()
 }
 
+// Transferred implements [dnsserver.Observer].
+func (o *observer) Transferred(kind transfer.Kind, result transfer.Result) {
+	o.transferred.WithLabelValues(string(kind), string(result)).Inc()
+}
+
 // collector shows the current View to Prometheus at the moment it is asked.
 type collector struct {
 	store   *registry.Store
 	replica *replica.Replica
 
-	sequence, synced, services, conflicts, clusters                                *prometheus.Desc
+	sequence, synced, services, conflicts, clusters, journal, journalReach         *prometheus.Desc
 	epoch, revision, clusterServices, instances, gateways, quarantined, age, phase *prometheus.Desc
 }
 
@@ -109,6 +120,8 @@ func newCollector(store *registry.Store, r *replica.Replica) *collector {
 		services:        desc("services", "Services known in any cluster."),
 		conflicts:       desc("name_conflicts", "Names at which more than one service is known."),
 		clusters:        desc("clusters", "Clusters known."),
+		journal:         desc("journal_changes", "Changes that the zone's journal can undo for IXFR."),
+		journalReach:    desc("journal_reach", "Earliest sequence that IXFR can begin at; more than seamark_sequence when there is none."),
 		epoch:           desc("cluster_epoch", "Current epoch of a cluster.", "cluster"),
 		revision:        desc("cluster_revision", "Last revision seen of a cluster's current epoch.", "cluster"),
 		clusterServices: desc("cluster_services", "Services known in a cluster, tombstones included.", "cluster"),
@@ -137,6 +150,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.synced, synced)
 	gauge(c.services, float64(v.Services()))
 	gauge(c.conflicts, float64(v.Conflicts()))
+	entries, reach := v.JournalDepth()
+	gauge(c.journal, float64(entries))
+	gauge(c.journalReach, float64(reach))
 	clusters := v.Clusters()
 	gauge(c.clusters, float64(len(clusters)))
 	for _, s := range clusters {

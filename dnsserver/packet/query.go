@@ -30,6 +30,10 @@ type Query struct {
 	// key that nobody has, RFC 8945 §5.2.1).
 	RCode int
 
+	// Signed says that there is a TSIG record, at the end. RCode is NOTAUTH then, and
+	// stays so unless somebody who knows the key says otherwise.
+	Signed bool
+
 	Question []byte // name, type and class on the wire; nil when they could not be read
 	Name     string // of the question: ASCII lower-case, presentation format
 	Type     uint16
@@ -100,7 +104,7 @@ func (q *Query) parseRecords(r *reader) bool {
 			q.EDNS, q.Size = true, record.class
 			q.Version, q.DO = uint8(record.ttl>>16), record.ttl&0x8000 != 0
 		case record.rrtype == dns.TypeTSIG:
-			signed = true
+			signed, q.Signed = true, true
 		}
 	}
 	if r.at != len(r.packet) {

@@ -24,6 +24,7 @@ const (
 	notifyPause    = time.Second // between two of them
 	maxNotifyPause = time.Minute // while it does not answer
 	answerPatience = 3 * time.Second
+	answerPause    = 2 * time.Millisecond // until answers show what is to be told
 )
 
 // Notifier tells secondaries that the zone changed (RFC 1996). Fill all fields before
@@ -32,6 +33,11 @@ type Notifier struct {
 	Views    interface{ Watch() *registry.Watcher }
 	Settings func() *Settings // the current ones
 	Reloaded <-chan struct{}  // Settings may give others now
+
+	// Answering returns the sequence that answers show. A secondary that is told of a
+	// change asks for the SOA at once, and would take an older one for no change.
+	Answering func() uint64
+
 	Observer Observer
 	Log      *slog.Logger
 }
@@ -82,6 +88,11 @@ func (n *Notifier) watch(ctx context.Context, tellers []*teller) {
 		}
 		if change.None() || !v.Synced() || v.Zone() == nil {
 			continue
+		}
+		for n.Answering() < v.Sequence() {
+			if !waitUntil(ctx, time.Now().Add(answerPause), nil) {
+				return
+			}
 		}
 		for _, t := range tellers {
 			t.latest.Store(v)

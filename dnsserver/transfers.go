@@ -1,0 +1,205 @@
+package dnsserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
+	"github.com/seamark-mesh/seamark/dnsserver/packet"
+	"github.com/seamark-mesh/seamark/dnsserver/transfer"
+	"github.com/seamark-mesh/seamark/dnsserver/tsig"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// transfers is what all transfers of a server share.
+type transfers struct {
+	slots    transfer.Slots
+	refusals transfer.Refusals
+	reloaded chan struct{} // room for one: the settings may be others
+}
+
+// reload notes that the settings may be others.
+func (t *transfers) reload() {
+	select {
+	case t.reloaded <- struct{}{}:
+	default: // nobody has looked since the last time
+	}
+}
+
+// asksForZone reports whether a query that is to be answered is for a zone transfer.
+func asksForZone(q *packet.Query) bool {
+	return q.RCode == dns.RcodeSuccess && q.Class == dns.ClassINET && (q.Type == dns.TypeAXFR || q.Type == dns.TypeIXFR)
+}
+
+// signature verifies a signed query. It returns nil for one that is not, and else
+// what the reply is signed with; the query's RCode says whether it is to be answered
+// (RFC 8945 §5.2).
+func (a *answerer) signature(query []byte, q *packet.Query) *tsig.Reply {
+	if !q.Signed || q.RCode != dns.RcodeNotAuth {
+		return nil
+	}
+	signature, err := tsig.Verify(query, a.server.settings.Load().Transfer.Keys, time.Now())
+	switch {
+	case err != nil:
+		q.RCode = dns.RcodeFormatError
+		return nil
+	case signature.Error == 0:
+		q.RCode = dns.RcodeSuccess
+	}
+	return signature
+}
+
+// outbound is a transfer that is sent in several messages.
+type outbound struct {
+	kind    transfer.Kind
+	plan    transfer.Plan
+	request transfer.Request
+	client  netip.Addr
+	limits  transfer.Settings
+}
+
+// transfer decides about a query for AXFR or IXFR. Either the response is what to
+// answer, with shorter in its place when it does not fit; or the outbound is to be run,
+// and has a slot.
+func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, signature *tsig.Reply) (response lookup.Response, shorter *lookup.Response, zone *outbound) {
+	s := a.server
+	settings, kind := &s.settings.Load().Transfer, transfer.AXFR
+	if q.Type == dns.TypeIXFR {
+		kind = transfer.IXFR
+	}
+	v := s.views.View()
+	asked := lookup.Answer(v, lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class})
+	refuse := func(why string) (lookup.Response, *lookup.Response, *outbound) {
+		s.observer.Transferred(kind, transfer.Refused)
+		s.transfers.refusals.Log(s.log, kind, client, why, time.Now())
+		return asked, nil, nil
+	}
+	if !settings.Allows(client, signature != nil) {
+		why := "the address is not allowed"
+		if settings.Allows(client, true) {
+			why = "the request is not signed"
+		}
+		return refuse(why)
+	}
+	whole, ready := transfer.ForAXFR(v)
+	switch {
+	case !ready:
+		s.observer.Transferred(kind, transfer.NotReady)
+		return asked, nil, nil
+	case q.Name != v.Zone().Name: // RFC 5936 §2.2.1
+		asked = lookup.Response{RCode: dns.RcodeNotAuth}
+		return refuse("it is not the zone's name")
+	case kind == transfer.AXFR && a.protocol == UDP: // RFC 5936 §4.2 knows none
+		return refuse("AXFR over UDP")
+	}
+	plan := whole
+	if kind == transfer.IXFR {
+		serial, ok := serialOf(query)
+		if !ok {
+			return lookup.Response{RCode: dns.RcodeFormatError}, nil, nil
+		}
+		plan, _ = transfer.ForIXFR(v, serial)
+	}
+	if a.protocol == UDP || plan.Shape == transfer.Current {
+		return a.atOnce(v, plan)
+	}
+	if !s.transfers.slots.Take(settings.AtOnce) {
+		s.observer.Transferred(kind, transfer.Busy)
+		return lookup.Response{RCode: dns.RcodeServerFailure, Extended: &lookup.ExtendedError{Text: "too many transfers at the same time"}}, nil, nil
+	}
+	return lookup.Response{}, nil, &outbound{
+		kind: kind, plan: plan, client: client, limits: *settings,
+		request: transfer.Request{
+			ID: q.ID, RD: q.RD, Question: bytes.Clone(q.Question), EDNS: q.EDNS, DO: q.DO,
+			Payload: uint16(s.settings.Load().UDPPayload), Reply: signature,
+		},
+	}
+}
+
+// atOnce is an IXFR in one message: the difference if it fits, else our SOA alone,
+// which tells the client to come by TCP (RFC 1995 §2).
+func (a *answerer) atOnce(v *registry.View, plan transfer.Plan) (response lookup.Response, shorter *lookup.Response, zone *outbound) {
+	const smallest = 20 // bytes that a record takes at least
+	most := a.server.settings.Load().UDPPayload / smallest
+	var records []dns.RR
+	for rr := range plan.Records() {
+		if records = append(records, rr); len(records) > most {
+			break
+		}
+	}
+	soa := lookup.Response{Authoritative: true, Answer: records[:1:1]}
+	a.server.observer.Transferred(transfer.IXFR, transfer.Result(plan.Shape))
+	if plan.Shape != transfer.Incremental || len(records) > most {
+		return soa, nil, nil
+	}
+	return lookup.Response{Authoritative: true, Answer: records}, &soa, nil
+}
+
+// serialOf reads the serial that an IXFR query's client has (RFC 1995 §3).
+func serialOf(query []byte) (serial uint32, ok bool) {
+	var m dns.Msg
+	if err := m.Unpack(query); err != nil || len(m.Ns) != 1 {
+		return 0, false
+	}
+	soa, ok := m.Ns[0].(*dns.SOA)
+	if !ok {
+		return 0, false
+	}
+	return soa.Serial, true
+}
+
+// errTooSlow ends a transfer that has taken longer than any may.
+var errTooSlow = errors.New("dnsserver: the transfer takes too long")
+
+// send sends a transfer message by message and frees its slot. The error is that
+// of write, or says why the transfer ended; the connection is of no use then.
+func (s *Server) send(ctx context.Context, j *outbound, write func([]byte) error) (err error) {
+	defer s.transfers.slots.Free()
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.observer.Noted(TCP, NotePanic)
+			s.log.Error("zone transfer panicked", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			err = errors.New("dnsserver: a panic")
+		}
+		result := transfer.Result(j.plan.Shape)
+		if err != nil {
+			result = transfer.Failed
+		}
+		s.observer.Transferred(j.kind, result)
+	}()
+	began := time.Now()
+	bytesSent := 0
+	err = transfer.Stream(j.request, j.plan.Records(), time.Now, func(message []byte) error {
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case time.Since(began) > j.limits.Longest:
+			return errTooSlow
+		}
+		bytesSent += len(message)
+		return write(message)
+	})
+	s.log.Debug("zone transferred", "kind", string(j.kind), "shape", string(j.plan.Shape), "client", j.client.String(),
+		"serial", j.plan.Serial(), "bytes", bytesSent, "took", time.Since(began), "err", err)
+	return err
+}
+
+// tellSecondaries runs until ctx ends.
+func (s *Server) tellSecondaries(ctx context.Context) {
+	views, watched := s.views.(interface{ Watch() *registry.Watcher })
+	if !watched {
+		return
+	}
+	notifier := transfer.Notifier{
+		Views: views, Answering: func() uint64 { return s.views.View().Sequence() }, Observer: s.observer, Log: s.log, Reloaded: s.transfers.reloaded,
+		Settings: func() *transfer.Settings { return &s.settings.Load().Transfer },
+	}
+	notifier.Run(ctx)
+}
