@@ -12,6 +12,7 @@ import (
 
 	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 	"github.com/seamark-mesh/seamark/dnsserver/packet"
+	"github.com/seamark-mesh/seamark/registry"
 )
 
 // answerer turns one query packet into one reply packet: all that happens between
@@ -20,7 +21,9 @@ type answerer struct {
 	server   *Server
 	protocol Protocol
 	builder  packet.Builder
-	buffer   []byte // prefix, then the reply
+	buffer   []byte        // prefix, then the reply
+	cookie   []byte        // a fresh one, while its reply is made
+	now      func() uint32 // see unixNow
 }
 
 // prefix is the room for the length that stands before a message on TCP (RFC 1035
@@ -28,7 +31,7 @@ type answerer struct {
 const prefix = 2
 
 func (s *Server) newAnswerer(protocol Protocol) *answerer {
-	return &answerer{server: s, protocol: protocol, buffer: make([]byte, prefix+packet.Room)}
+	return &answerer{server: s, protocol: protocol, buffer: make([]byte, prefix+packet.Room), now: unixNow}
 }
 
 // reply is an answered query.
@@ -52,6 +55,8 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		return reply{}, false
 	}
 	signature := a.signature(query, &q)
+	settings := a.server.settings.Load()
+	limits := a.limits(&q, settings)
 	var response lookup.Response
 	var shorter *lookup.Response
 	if asksForZone(&q) {
@@ -59,10 +64,11 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		if response, shorter, zone = a.transfer(query, &q, client, signature); zone != nil {
 			return reply{zone: zone}, true
 		}
+		a.checkCookie(&q, client, settings, &limits.OPT)
+		a.options(&q, nil, settings, &limits.OPT)
 	} else if q.RCode == dns.RcodeSuccess {
-		response = lookup.Answer(a.server.views.View(), lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class})
+		response = a.decide(&q, client, settings, &limits.OPT)
 	}
-	limits := a.limits(&q)
 	if signature != nil {
 		limits.Size -= signature.Room()
 	}
@@ -82,6 +88,12 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 	return reply{message: message, rcode: outcome.RCode}, true
 }
 
+// zone returns what the zone says, and the View that says it.
+func (a *answerer) zone(q lookup.Question) (*registry.View, lookup.Response) {
+	v := a.server.views.View()
+	return v, lookup.Answer(v, q)
+}
+
 func dropOf(err error) Drop {
 	if errors.Is(err, packet.ErrShort) {
 		return DropShort
@@ -91,8 +103,8 @@ func dropOf(err error) Drop {
 
 // limits says how long the reply to q may be. What a client says it takes counts
 // within 512 bytes and our own limit (RFC 6891 §6.2.5).
-func (a *answerer) limits(q *packet.Query) packet.Limits {
-	own := a.server.settings.Load().UDPPayload
+func (a *answerer) limits(q *packet.Query, settings *Settings) packet.Limits {
+	own := settings.UDPPayload
 	l := packet.Limits{Size: packet.MinUDP, Payload: uint16(own), Turn: a.server.turn()}
 	switch {
 	case a.protocol == TCP:

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/seamark-mesh/seamark/dnsserver/cookie"
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 	"github.com/seamark-mesh/seamark/dnsserver/packet"
 	"github.com/seamark-mesh/seamark/dnsserver/transfer"
 )
@@ -40,6 +42,19 @@ type Settings struct {
 
 	// Transfer says who may have the zone, and who is told of changes: nobody.
 	Transfer transfer.Settings
+
+	// Cookies make and verify server cookies (RFC 7873); random ones by default, which
+	// no other replica knows. Without a good one a query is answered like any other,
+	// and brings the client a fresh one.
+	Cookies *cookie.Keys
+
+	// RequireCookies answers BADCOOKIE to queries over UDP whose client knows cookies
+	// and does not have a good one, for times when clients' addresses are forged (RFC
+	// 7873 §5.2.3). It costs each new client a second query.
+	RequireCookies bool
+
+	NSID     string          // what an NSID option brings (RFC 5001), at most 100 bytes; nothing
+	Identity lookup.Identity // what is said in class CHAOS; nothing
 }
 
 // checked returns the configuration with its defaults.
@@ -68,7 +83,14 @@ func (s Settings) checked() (Settings, error) {
 	byDefault(&s.MaxPerAddress, 128)
 	byDefault(&s.Idle, 10*time.Second)
 	byDefault(&s.WriteTimeout, 5*time.Second)
+	if s.Cookies == nil {
+		s.Cookies = cookie.NewKeys(cookie.NewSecret())
+	}
 	switch {
+	case len(s.NSID) > packet.MaxNSID:
+		return s, fmt.Errorf("dnsserver: the NSID has %d bytes, more than %d", len(s.NSID), packet.MaxNSID)
+	case len(s.Identity.Version) > maxIdentity || len(s.Identity.ID) > maxIdentity:
+		return s, fmt.Errorf("dnsserver: an identity has more than %d bytes", maxIdentity)
 	case s.UDPPayload < packet.MinUDP || s.UDPPayload > 4096:
 		return s, fmt.Errorf("dnsserver: a UDP payload of %d bytes is not within %d and 4096", s.UDPPayload, packet.MinUDP)
 	case s.MaxConnections < 0 || s.MaxPerAddress < 0 || s.Idle < 0 || s.WriteTimeout < 0:
@@ -78,6 +100,9 @@ func (s Settings) checked() (Settings, error) {
 	s.Transfer, err = s.Transfer.Checked()
 	return s, err
 }
+
+// maxIdentity is the longest string of a TXT record (RFC 1035 §3.3).
+const maxIdentity = 255
 
 func byDefault[T int | time.Duration](field *T, value T) {
 	if *field == 0 {

@@ -68,7 +68,7 @@ func ParseSecret(text string) (Secret, error) {
 // Keys are the secrets of a server. The first one makes cookies, all of them verify,
 // so a secret can be changed without a moment in which a replica refuses another's
 // cookies: first add the new one at the end everywhere, then move it to the front
-// everywhere, then drop the old one. Make one with [NewKeys]; nil Keys verify nothing.
+// everywhere, then, an hour later, drop the old one. Make one with [NewKeys]; nil Keys verify nothing.
 type Keys struct{ halves [][2]uint64 }
 
 // NewKeys returns Keys that make cookies with the first secret.

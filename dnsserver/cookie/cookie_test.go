@@ -167,7 +167,7 @@ func TestSecret(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if cookie.NewSecret() == cookie.NewSecret() {
+	if one, two := cookie.NewSecret(), cookie.NewSecret(); one == two {
 		t.Error("two random secrets are equal")
 	}
 }

@@ -43,6 +43,11 @@ type Query struct {
 	Version uint8  // of EDNS
 	Size    uint16 // the UDP payload that the client takes, as it says
 	DO      bool   // DNSSEC OK (RFC 3225)
+	Asked   Asked  // by options
+
+	// CookieOnly says that there is no question: the client wants to know whether its
+	// cookie is good, and get one (RFC 7873 §5.4).
+	CookieOnly bool
 }
 
 // Parse reads a packet. The error is [ErrShort] or [ErrResponse], for packets that
@@ -70,9 +75,15 @@ func Parse(packet []byte) (Query, error) {
 	return q, nil
 }
 
-// parseQuestion reads the one question that a query has (RFC 9619).
+// parseQuestion reads the one question that a query has (RFC 9619), unless it is
+// about its cookie alone.
 func (q *Query) parseQuestion(r *reader) bool {
-	if r.count(questions) != 1 {
+	switch r.count(questions) {
+	case 0:
+		q.CookieOnly = true
+		return true
+	case 1:
+	default:
 		return false
 	}
 	name, ok := r.questionName()
@@ -98,16 +109,19 @@ func (q *Query) parseRecords(r *reader) bool {
 		}
 		switch {
 		case record.rrtype == dns.TypeOPT:
-			if n < authority || q.EDNS || !record.root || !validOptions(record.data) {
+			if n < authority || q.EDNS || !record.root {
 				return false
 			}
 			q.EDNS, q.Size = true, record.class
 			q.Version, q.DO = uint8(record.ttl>>16), record.ttl&0x8000 != 0
+			if q.Version == 0 && !q.options(record.data) {
+				return false
+			}
 		case record.rrtype == dns.TypeTSIG:
 			signed, q.Signed = true, true
 		}
 	}
-	if r.at != len(r.packet) {
+	if r.at != len(r.packet) || q.CookieOnly && q.Version == 0 && q.Asked.Cookie == nil {
 		return false
 	}
 	switch {
@@ -115,22 +129,6 @@ func (q *Query) parseRecords(r *reader) bool {
 		q.RCode = dns.RcodeBadVers
 	case signed:
 		q.RCode = dns.RcodeNotAuth
-	}
-	return true
-}
-
-// validOptions reports whether the options of an OPT fill its data exactly. What
-// they say is not looked at: an option that is not understood is ignored.
-func validOptions(data []byte) bool {
-	for len(data) > 0 {
-		if len(data) < 4 {
-			return false
-		}
-		length := 4 + int(binary.BigEndian.Uint16(data[2:]))
-		if length > len(data) {
-			return false
-		}
-		data = data[length:]
 	}
 	return true
 }

@@ -30,6 +30,7 @@ type Limits struct {
 	Stream  bool   // over TCP: what does not fit is cut, because there is no other way to ask
 	Payload uint16 // the UDP payload that we say we take (RFC 6891 §6.2.3)
 	Turn    uint32 // by how much the records of an address RRset are rotated
+	OPT     OPT    // what the OPT record carries
 }
 
 // Outcome tells what had to be done to a reply.
@@ -41,7 +42,8 @@ type Outcome struct {
 
 // Builder writes replies. One goroutine uses it at a time. The zero Builder is ready.
 type Builder struct {
-	names map[string]int // for compression: where a name stands in the reply
+	names   map[string]int // for compression: where a name stands in the reply
+	options []byte         // of the OPT record
 }
 
 // Build writes the reply to q into buffer, which has at least [Room] bytes, and
@@ -53,7 +55,8 @@ func (b *Builder) Build(buffer []byte, q *Query, response *lookup.Response, limi
 	}
 	reserved := 0
 	if q.EDNS {
-		reserved = optLength + extendedLength(response.Extended)
+		b.options = limits.OPT.append(b.options[:0], response.Extended)
+		reserved = optLength + len(b.options)
 	}
 	w := writer{buffer: buffer[:Room], limit: limits.Size - reserved}
 	w.at = headerLength + copy(buffer[headerLength:], q.Question)
@@ -83,10 +86,11 @@ func (b *Builder) Build(buffer []byte, q *Query, response *lookup.Response, limi
 		w.at, w.counts = end, [3]uint16{}
 		outcome.RCode = dns.RcodeServerFailure
 		flags &^= flagAuthoritative
-		response = &lookup.Response{RCode: dns.RcodeServerFailure}
+		limits.OPT.ZoneVersion = nil
+		b.options = limits.OPT.append(b.options[:0], nil) // not longer than what was reserved
 	}
 	if q.EDNS {
-		w.opt(q, response, limits.Payload)
+		w.opt(q, outcome.RCode, limits.Payload, b.options)
 	}
 	flags |= uint16(outcome.RCode & 0x0f)
 	w.header(q, flags)
@@ -205,7 +209,7 @@ func (w *writer) header(q *Query, flags uint16) {
 
 // opt writes the OPT record (RFC 6891 §6.1.2): version 0, DO as asked, all other
 // flags clear. It goes last, into the room that was kept for it.
-func (w *writer) opt(q *Query, r *lookup.Response, payload uint16) {
+func (w *writer) opt(q *Query, rcode int, payload uint16, options []byte) {
 	flags := uint16(0)
 	if q.DO {
 		flags = 0x8000
@@ -213,22 +217,8 @@ func (w *writer) opt(q *Query, r *lookup.Response, payload uint16) {
 	b := append(w.buffer[:w.at], 0)
 	b = binary.BigEndian.AppendUint16(b, dns.TypeOPT)
 	b = binary.BigEndian.AppendUint16(b, payload)
-	b = append(b, byte(r.RCode>>4), 0)
+	b = append(b, byte(rcode>>4), 0)
 	b = binary.BigEndian.AppendUint16(b, flags)
-	b = binary.BigEndian.AppendUint16(b, uint16(extendedLength(r.Extended)))
-	if e := r.Extended; e != nil {
-		b = binary.BigEndian.AppendUint16(b, dns.EDNS0EDE)
-		b = binary.BigEndian.AppendUint16(b, uint16(2+len(e.Text)))
-		b = binary.BigEndian.AppendUint16(b, e.Code)
-		b = append(b, e.Text...)
-	}
-	w.at = len(b)
-}
-
-// extendedLength is that of the option for an extended error (RFC 8914 §2).
-func extendedLength(e *lookup.ExtendedError) int {
-	if e == nil {
-		return 0
-	}
-	return 6 + len(e.Text)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(options)))
+	w.at = len(append(b, options...))
 }

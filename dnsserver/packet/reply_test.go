@@ -102,6 +102,30 @@ func TestExtendedError(t *testing.T) {
 	}
 }
 
+// TestOptionsFit: with all options there can be, the longest question, and the least
+// room, a reply still is one.
+func TestOptionsFit(t *testing.T) {
+	var b packet.Builder
+	label := strings.Repeat("x", 63) + "."
+	q := query(t, label+label+label+strings.Repeat("y", 61)+".", dns.TypeA, 512)
+	limits := packet.Limits{Size: packet.MinUDP, Payload: 1232, OPT: packet.OPT{
+		NSID: strings.Repeat("n", packet.MaxNSID), Cookie: make([]byte, 24), KeepAlive: 1, ZoneVersion: &packet.ZoneVersion{Labels: 2, Serial: 7},
+	}}
+	r := lookup.Response{Extended: &lookup.ExtendedError{Code: 3, Text: strings.Repeat("e", 40)}, Answer: records(t, "w. 5 IN A 192.0.2.1", "w. 5 IN A 192.0.2.2", "w. 5 IN A 192.0.2.3")}
+	got, outcome := b.Build(make([]byte, packet.Room), q, &r, limits)
+	m := unpack(t, got)
+	if len(got) > packet.MinUDP || !outcome.Truncated || len(m.IsEdns0().Option) != 5 {
+		t.Errorf("%d bytes, %+v: %v", len(got), outcome, m)
+	}
+	last := uint16(0)
+	for _, o := range m.IsEdns0().Option {
+		if o.Option() <= last {
+			t.Errorf("option %d comes behind %d", o.Option(), last)
+		}
+		last = o.Option()
+	}
+}
+
 // TestTurn: every turn is a rotation of the same records; other types stand still.
 func TestTurn(t *testing.T) {
 	var b packet.Builder
