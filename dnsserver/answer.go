@@ -90,8 +90,8 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 
 // zone returns what the zone says, and the View that says it.
 func (a *answerer) zone(q lookup.Question) (*registry.View, lookup.Response) {
-	v := a.server.views.View()
-	return v, lookup.Answer(v, q)
+	v := a.server.table.Load().View()
+	return v, a.server.lookup(v, q)
 }
 
 func dropOf(err error) Drop {
@@ -115,15 +115,19 @@ func (a *answerer) limits(q *packet.Query, settings *Settings) packet.Limits {
 	return l
 }
 
-// afterPanic answers SERVFAIL where the header can be read. It logs at most one
-// panic in ten seconds, so that a packet that triggers one can't fill the disk.
-func (a *answerer) afterPanic(query []byte, cause any) (reply, bool) {
-	s := a.server
-	s.observer.Noted(a.protocol, NotePanic)
+// notePanic counts a panic and logs at most one in ten seconds, so that a packet that
+// triggers one can't fill the disk.
+func (s *Server) notePanic(protocol Protocol, query []byte, cause any) {
+	s.observer.Noted(protocol, NotePanic)
 	now, last := time.Now().Unix(), s.panicked.Load()
 	if now-last >= 10 && s.panicked.CompareAndSwap(last, now) {
 		s.log.Error("dns answer panicked", "cause", fmt.Sprint(cause), "query", fmt.Sprintf("%.1024x", query), "stack", string(debug.Stack()))
 	}
+}
+
+// afterPanic answers SERVFAIL where the header can be read.
+func (a *answerer) afterPanic(query []byte, cause any) (reply, bool) {
+	a.server.notePanic(a.protocol, query, cause)
 	if len(query) < 12 {
 		return reply{}, false
 	}

@@ -40,6 +40,7 @@ const (
 	DropShort       Drop = "short"       // fewer bytes than a header
 	DropResponse    Drop = "response"    // not a query: answering could make two servers talk for ever
 	DropPort        Drop = "port-zero"   // from a port that can't be answered to
+	DropOverload    Drop = "overload"    // more queries for the complete path than it can take
 	DropRead        Drop = "read"        // the system could not give the packet or connection
 	DropWrite       Drop = "write"       // the system did not take the reply
 	DropConnections Drop = "connections" // too many connections in total

@@ -12,13 +12,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seamark-mesh/seamark/dnsserver/batch"
+	"github.com/seamark-mesh/seamark/dnsserver/compile"
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
-// Views hands out the current View. View is called once per query by any number
-// of goroutines; it never blocks and never returns nil. [registry.Store] is one.
+// Views hands out the current View, and tells of each next one. View never blocks and
+// never returns nil. [registry.Store] is one.
 type Views interface {
 	View() *registry.View
+	Watch() *registry.Watcher
 }
 
 // Server is an authoritative DNS server. Make one with [New]; its methods may be
@@ -30,6 +34,12 @@ type Server struct {
 	observer Observer
 	log      *slog.Logger
 	turn     func() uint32 // by how much the next address RRset is rotated
+	lookup   func(*registry.View, lookup.Question) lookup.Response
+
+	table  atomic.Pointer[compile.Table] // what everything is answered from
+	counts atomic.Pointer[[]*readerCounts]
+	queue  chan *handover // to the complete path
+	idle   chan *handover // free to be filled
 
 	started   atomic.Bool
 	listening chan struct{} // closed when addresses is set
@@ -47,9 +57,15 @@ func New(config Config, views Views, observer Observer, log *slog.Logger) (*Serv
 	}
 	s := &Server{
 		config: config, views: views, observer: observer, log: log,
-		turn: rand.Uint32, listening: make(chan struct{}),
+		turn: rand.Uint32, lookup: lookup.Answer, listening: make(chan struct{}),
+		queue: make(chan *handover, queueLength), idle: make(chan *handover, queueLength),
+	}
+	for range queueLength {
+		s.idle <- &handover{}
 	}
 	s.settings.Store(&config.Settings)
+	s.table.Store(compile.Complete(views.View()))
+	s.counts.Store(&[]*readerCounts{})
 	s.transfers.reloaded = make(chan struct{}, 1)
 	return s, nil
 }
@@ -89,7 +105,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.started.Swap(true) {
 		return errors.New("dnsserver: has run before")
 	}
-	sockets, err := listenAll(ctx, s.config.Listen)
+	sockets, err := listenAll(ctx, s.config.Listen, s.config.Readers)
 	if err != nil {
 		return err
 	}
@@ -99,26 +115,39 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.listening)
 	s.log.Info("dns listening", "addresses", s.addresses)
 
-	connections := newConnections()
-	var wg sync.WaitGroup
-	for _, k := range sockets {
-		for range s.config.Readers {
-			wg.Go(func() { s.serveUDP(ctx, k) })
-		}
-		wg.Go(func() { s.serveTCP(ctx, k.tcp, connections) })
+	var readers, rest, workers sync.WaitGroup
+	rest.Go(func() { s.follow(ctx, compile.NewCompiler()) })
+	for range s.config.Readers {
+		workers.Go(s.serveQueue)
 	}
-	wg.Go(func() { s.tellSecondaries(ctx) })
+	connections := newConnections()
+	var counts []*readerCounts
+	for _, k := range sockets {
+		for _, udp := range k.udp {
+			own := &readerCounts{}
+			counts = append(counts, own)
+			readers.Go(func() { s.serveUDP(ctx, udp, own) })
+		}
+		rest.Go(func() { s.serveTCP(ctx, k.tcp, connections) })
+	}
+	s.counts.Store(&counts)
+	rest.Go(func() { s.tellSecondaries(ctx) })
 	<-ctx.Done()
 	past := time.Unix(1, 0)
 	for _, k := range sockets {
-		// Wakes the readers; what they have read they still answer.
-		_ = k.udp.SetReadDeadline(past)
-		_ = k.udp.SetWriteDeadline(time.Now().Add(s.settings.Load().WriteTimeout))
+		for _, udp := range k.udp {
+			// Wakes the readers; what they have read they still answer.
+			_ = udp.Conn().SetReadDeadline(past)
+			_ = udp.Conn().SetWriteDeadline(time.Now().Add(s.settings.Load().WriteTimeout))
+		}
 		_ = k.tcp.Close()
 	}
-	wg.Wait()
+	readers.Wait()
+	close(s.queue)
+	workers.Wait()
+	rest.Wait()
 	for _, k := range sockets {
-		_ = k.udp.Close()
+		k.closeUDP()
 	}
 	s.log.Info("dns stopped")
 	return nil
@@ -126,23 +155,28 @@ func (s *Server) Run(ctx context.Context) error {
 
 // socket is one address that is listened on.
 type socket struct {
-	address  netip.AddrPort
-	wildcard bool // replies must be told which address to come from
-	udp      *net.UDPConn
-	tcp      *net.TCPListener
+	address netip.AddrPort
+	udp     []*batch.Socket // each with its reader
+	tcp     *net.TCPListener
 }
 
-func listenAll(ctx context.Context, addresses []string) (sockets []socket, err error) {
+func (k socket) closeUDP() {
+	for _, udp := range k.udp {
+		_ = udp.Conn().Close()
+	}
+}
+
+func listenAll(ctx context.Context, addresses []string, readers int) (sockets []socket, err error) {
 	defer func() {
 		if err != nil {
 			for _, k := range sockets {
-				_ = k.udp.Close()
+				k.closeUDP()
 				_ = k.tcp.Close()
 			}
 		}
 	}()
 	for _, address := range addresses {
-		k, err := listen(ctx, address)
+		k, err := listen(ctx, address, readers)
 		if err != nil {
 			return sockets, err
 		}
@@ -169,45 +203,34 @@ func splitAddress(address string) (host, port string, err error) {
 }
 
 // listen opens both protocols on one port. Where the system chooses the port, it
-// chooses for UDP, and TCP may find it taken: then another one is tried.
-func listen(ctx context.Context, address string) (socket, error) {
+// chooses for UDP, and TCP may find it taken: then another one is tried. TCP comes to
+// the port alone, so a second server on it is noticed although the UDP sockets share it.
+func listen(ctx context.Context, address string, readers int) (socket, error) {
 	host, port, err := splitAddress(address)
 	if err != nil {
 		return socket{}, err
 	}
 	const tries = 16
 	for n := 1; ; n++ {
-		k, err := listenOnce(ctx, host, port)
+		k, err := listenOnce(ctx, host, port, readers)
 		if err == nil || port != "0" || n == tries {
 			return k, err
 		}
 	}
 }
 
-func listenOnce(ctx context.Context, host, port string) (socket, error) {
-	literal, _ := netip.ParseAddr(host)
-	k := socket{wildcard: host == "" || literal.IsUnspecified()}
-	config := net.ListenConfig{}
-	if k.wildcard {
-		config.Control = askForDestination
-	}
-	udp, err := config.ListenPacket(ctx, "udp", net.JoinHostPort(host, port))
+func listenOnce(ctx context.Context, host, port string, readers int) (socket, error) {
+	udp, err := batch.Listen(ctx, net.JoinHostPort(host, port), readers)
 	if err != nil {
 		return socket{}, fmt.Errorf("dnsserver: %w", err)
 	}
-	k.udp = udp.(*net.UDPConn)
-	k.address = k.udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	k.address = netip.AddrPortFrom(k.address.Addr().Unmap(), k.address.Port())
-	_ = k.udp.SetReadBuffer(receiveBuffer) // the system may grant less
-	config.Control = nil
+	k := socket{address: udp[0].Address(), udp: udp}
+	config := net.ListenConfig{}
 	tcp, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, fmt.Sprint(k.address.Port())))
 	if err != nil {
-		_ = k.udp.Close()
+		k.closeUDP()
 		return socket{}, fmt.Errorf("dnsserver: %w", err)
 	}
 	k.tcp = tcp.(*net.TCPListener)
 	return k, nil
 }
-
-// receiveBuffer lets a burst wait in the kernel while the readers are busy.
-const receiveBuffer = 4 << 20

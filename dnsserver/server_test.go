@@ -4,16 +4,19 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 	"github.com/seamark-mesh/seamark/dnsserver/lookup/lookuptest"
 	"github.com/seamark-mesh/seamark/dnsserver/transfer"
 	"github.com/seamark-mesh/seamark/registry"
@@ -93,12 +96,11 @@ type running struct {
 	ended   chan error
 }
 
-// viewsFunc is a Views.
-type viewsFunc func() *registry.View
-
-func (f viewsFunc) View() *registry.View { return f() }
-
-func fixed(v *registry.View) Views { return viewsFunc(func() *registry.View { return v }) }
+func fixed(v *registry.View) Views {
+	store := &registry.Store{}
+	store.Publish(v)
+	return store
+}
 
 func harbours() Views { return fixed(lookuptest.Harbours().View()) }
 
@@ -106,13 +108,28 @@ func harbours() Views { return fixed(lookuptest.Harbours().View()) }
 // work out.
 func start(t testing.TB, config Config, views Views) *running {
 	t.Helper()
+	r := newRunning(t, config, views)
+	r.begin(t)
+	return r
+}
+
+// newRunning makes a server that [running.begin] starts.
+func newRunning(t testing.TB, config Config, views Views) *running {
+	t.Helper()
 	seen := newRecorder()
-	r := startObserved(t, config, views, seen)
+	r := newObserved(t, config, views, seen)
 	r.seen = seen
 	return r
 }
 
 func startObserved(t testing.TB, config Config, views Views, observer Observer) *running {
+	t.Helper()
+	r := newObserved(t, config, views, observer)
+	r.begin(t)
+	return r
+}
+
+func newObserved(t testing.TB, config Config, views Views, observer Observer) *running {
 	t.Helper()
 	if config.Listen == nil {
 		config.Listen = []string{"127.0.0.1:0"}
@@ -121,17 +138,36 @@ func startObserved(t testing.TB, config Config, views Views, observer Observer) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &running{Server: s, ended: make(chan error, 1)}
+}
+
+// begin returns once the server listens, and has compiled the View that there is.
+func (r *running) begin(t testing.TB) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	r := &running{Server: s, stop: stop, ended: make(chan error, 1)}
-	go func() { r.ended <- s.Run(ctx) }()
+	r.stop = stop
+	go func() { r.ended <- r.Run(ctx) }()
 	select {
-	case <-s.Listening():
+	case <-r.Listening():
 	case err := <-r.ended:
 		t.Fatalf("Run: %v", err)
 	}
-	r.address = s.Addresses()[0]
+	r.address = r.Addresses()[0]
 	t.Cleanup(func() { r.end(t) })
-	return r
+	r.compiled(t, r.views.View())
+}
+
+// compiled returns once the server answers from v, all of it compiled.
+func (r *running) compiled(t testing.TB, v *registry.View) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if table := r.table.Load(); table.View().Sequence() == v.Sequence() && (table.Names() > 0 || !v.Synced()) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not follow")
+		}
+	}
 }
 
 // end stops the server and waits for it.
@@ -269,29 +305,7 @@ func TestWildcard(t *testing.T) {
 	}
 }
 
-// TestViewIsLoadedOnce: an answer never mixes two Views, and a query that the
-// packet alone decides needs none.
-func TestViewIsLoadedOnce(t *testing.T) {
-	var mu sync.Mutex
-	loads := 0
-	v := lookuptest.Harbours().View()
-	s := start(t, Config{}, viewsFunc(func() *registry.View {
-		mu.Lock()
-		defer mu.Unlock()
-		loads++
-		return v
-	}))
-	for _, p := range []Protocol{UDP, TCP} {
-		s.ask(t, p, "_http._tcp.web.shop.svc.mesh.internal.", "SRV")
-		s.ask(t, p, "nothing.mesh.internal.", "A")
-		s.ask(t, p, "nothing.mesh.internal.", "A", func(q *dns.Msg) { q.Opcode = dns.OpcodeStatus })
-	}
-	if loads != 4 {
-		t.Errorf("the View was loaded %d times for 4 answers", loads)
-	}
-}
-
-// TestFollowsTheView: the next answer is of the View that is current then.
+// TestFollowsTheView: soon after a View was published, answers are of it.
 func TestFollowsTheView(t *testing.T) {
 	var store registry.Store
 	s := start(t, Config{}, &store)
@@ -299,34 +313,44 @@ func TestFollowsTheView(t *testing.T) {
 		t.Errorf("before the first View: rcode %d, want SERVFAIL", got)
 	}
 	w := lookuptest.Harbours()
-	store.Publish(w.View())
-	if got := s.ask(t, UDP, "login.svc.mesh.internal.", "A"); len(got.Answer) != 2 {
-		t.Errorf("with the View: %v", got)
+	s.publish(t, &store, w.View())
+	for _, p := range []Protocol{UDP, TCP} {
+		if got := s.ask(t, p, "login.svc.mesh.internal.", "A"); len(got.Answer) != 2 {
+			t.Errorf("with the View: %v", got)
+		}
 	}
 	w.Service("amber", "", "login")
-	store.Publish(w.View())
-	if got := s.ask(t, UDP, "login.svc.mesh.internal.", "A"); got.Rcode != dns.RcodeSuccess || len(got.Answer) != 0 {
-		t.Errorf("after the last instance left: %v", got)
+	s.publish(t, &store, w.View())
+	for _, p := range []Protocol{UDP, TCP} {
+		if got := s.ask(t, p, "login.svc.mesh.internal.", "A"); got.Rcode != dns.RcodeSuccess || len(got.Answer) != 0 {
+			t.Errorf("after the last instance left: %v", got)
+		}
 	}
+}
+
+// publish returns once the server answers from v.
+func (r *running) publish(t *testing.T, store *registry.Store, v *registry.View) {
+	t.Helper()
+	store.Publish(v)
+	r.compiled(t, v)
 }
 
 // TestPanic: a panic costs one answer.
 func TestPanic(t *testing.T) {
-	v := lookuptest.Harbours().View()
-	var mu sync.Mutex
-	broken := true
-	s := start(t, Config{}, viewsFunc(func() *registry.View {
-		mu.Lock()
-		defer mu.Unlock()
-		if broken {
+	s := newRunning(t, Config{}, harbours())
+	var broken atomic.Bool
+	broken.Store(true)
+	s.lookup = func(v *registry.View, q lookup.Question) lookup.Response {
+		if broken.Load() {
 			panic("broken on purpose")
 		}
-		return v
-	}))
+		return lookup.Answer(v, q)
+	}
+	s.begin(t)
 	for _, p := range []Protocol{UDP, TCP} {
 		for range 3 {
 			q := new(dns.Msg)
-			q.SetQuestion("login.svc.mesh.internal.", dns.TypeA)
+			q.SetQuestion("login.svc.mesh.internal.", dns.TypeTXT)
 			q.CheckingDisabled, q.AuthenticatedData, q.Zero = true, true, true
 			got := s.exchange(t, p, q)
 			if got.Rcode != dns.RcodeServerFailure || !got.RecursionDesired || got.CheckingDisabled || got.AuthenticatedData || got.Zero {
@@ -336,21 +360,20 @@ func TestPanic(t *testing.T) {
 		s.seen.await(t, string(p)+" note panic", 3)
 		s.seen.await(t, string(p)+" SERVFAIL", 3)
 	}
-	mu.Lock()
-	broken = false
-	mu.Unlock()
+	broken.Store(false)
 	for _, p := range []Protocol{UDP, TCP} {
-		if got := s.ask(t, p, "login.svc.mesh.internal.", "A"); len(got.Answer) != 2 {
+		if got := s.ask(t, p, "login.svc.mesh.internal.", "TXT"); len(got.Answer) != 1 {
 			t.Errorf("%s afterwards: %v", p, got)
 		}
 	}
 }
 
-// TestObserver: answers are counted by protocol and rcode.
+// TestObserver: answers of the complete path are told by protocol and rcode, those of
+// the fast path are summed up.
 func TestObserver(t *testing.T) {
 	s := start(t, Config{}, harbours())
 	for _, p := range []Protocol{UDP, TCP} {
-		s.ask(t, p, "login.svc.mesh.internal.", "A")
+		s.ask(t, p, "login.svc.mesh.internal.", "TXT")
 		s.ask(t, p, "nothing.mesh.internal.", "A")
 		s.ask(t, p, "example.org.", "A")
 		s.ask(t, p, "login.svc.mesh.internal.", "A", func(q *dns.Msg) { q.SetEdns0(1232, false); q.IsEdns0().SetVersion(3) })
@@ -360,5 +383,17 @@ func TestObserver(t *testing.T) {
 	}
 	if s.seen.get("answer without a time") > 0 {
 		t.Error("an answer took no time")
+	}
+	for range 3 {
+		s.ask(t, UDP, "login.svc.mesh.internal.", "A")
+		s.ask(t, UDP, "_http._tcp.login.svc.mesh.internal.", "SRV")
+		s.ask(t, UDP, "nothing.svc.mesh.internal.", "A")
+	}
+	c := s.Counts()
+	if want := map[string]uint64{"NOERROR": 6, "NXDOMAIN": 3}; !maps.Equal(c.Answers, want) || c.Failed != 0 || c.Names < 20 || c.Sets < 5 || c.Bytes == 0 {
+		t.Errorf("the fast path counts %+v, want %v", c, want)
+	}
+	if got := s.seen.get("udp NOERROR"); got != 1 {
+		t.Errorf("the complete path counts %d, want 1", got)
 	}
 }

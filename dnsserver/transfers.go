@@ -74,7 +74,7 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 	if q.Type == dns.TypeIXFR {
 		kind = transfer.IXFR
 	}
-	v := s.views.View()
+	v := s.table.Load().View()
 	asked := lookup.Answer(v, lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class})
 	refuse := func(why string) (lookup.Response, *lookup.Response, *outbound) {
 		s.observer.Transferred(kind, transfer.Refused)
@@ -198,7 +198,7 @@ func (s *Server) tellSecondaries(ctx context.Context) {
 		return
 	}
 	notifier := transfer.Notifier{
-		Views: views, Answering: func() uint64 { return s.views.View().Sequence() }, Observer: s.observer, Log: s.log, Reloaded: s.transfers.reloaded,
+		Views: views, Answering: func() uint64 { return s.table.Load().View().Sequence() }, Observer: s.observer, Log: s.log, Reloaded: s.transfers.reloaded,
 		Settings: func() *transfer.Settings { return &s.settings.Load().Transfer },
 	}
 	notifier.Run(ctx)

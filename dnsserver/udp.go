@@ -2,26 +2,22 @@ package dnsserver
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/seamark-mesh/seamark/dnsserver/batch"
+	"github.com/seamark-mesh/seamark/dnsserver/compile"
 )
 
-// maxUDPQuery is the longest that UDP can bring, so that no query is ever cut.
-const maxUDPQuery = 1 << 16
-
-// serveUDP reads and answers one socket until ctx ends. Several goroutines may
-// share a socket. A query is answered by the goroutine that read it: handing it to
-// another one would cost more than the answer.
-func (s *Server) serveUDP(ctx context.Context, k socket) {
-	a := s.newAnswerer(UDP)
-	query := make([]byte, maxUDPQuery)
-	var control []byte
-	if k.wildcard {
-		control = make([]byte, controlLength)
-	}
+// serveUDP answers one socket until ctx ends, on this goroutine: handing a query to
+// another one would cost more than its answer. What the fast path does not know goes
+// to the queue of the complete path; when that is full, it is dropped before any work.
+func (s *Server) serveUDP(ctx context.Context, k *batch.Socket, counts *readerCounts) {
+	terms := compile.Terms{Turn: rand.Uint32()}
 	for {
-		length, controls, from, err := readUDP(k.udp, query, control)
+		n, err := k.Receive()
 		if err != nil {
 			if ctx.Err() != nil {
 				return
@@ -32,33 +28,92 @@ func (s *Server) serveUDP(ctx context.Context, k socket) {
 			}
 			continue
 		}
-		if from.Port() == 0 {
-			s.observer.Dropped(UDP, DropPort)
+		s.answerBatch(k, n, &terms, counts)
+	}
+}
+
+// answerBatch answers what was received. Should the fast path ever panic, that costs
+// the answers of one batch.
+func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, counts *readerCounts) {
+	i := 0
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.notePanic(UDP, k.Packet(i), cause)
+		}
+	}()
+	table := s.table.Load()
+	terms.Payload = s.settings.Load().UDPPayload
+	for ; i < n; i++ {
+		query := k.Packet(i)
+		terms.Turn++
+		length, rcode := table.Reply(k.Buffer(), query, terms)
+		if length == 0 {
+			s.hand(k, i, query)
 			continue
 		}
-		start := time.Now()
-		r, ok := a.answer(query[:length], from.Addr())
-		if !ok {
-			continue
-		}
-		if err := writeUDP(k.udp, r.message, replyFrom(control[:controls]), from); err != nil {
-			s.observer.Dropped(UDP, DropWrite)
-			continue
-		}
-		s.observer.Answered(UDP, rcodeText(r.rcode), time.Since(start))
+		k.Reply(i, length)
+		counts.answers[rcode].Add(1)
+	}
+	if failed := k.Flush(); failed > 0 {
+		counts.failed.Add(uint64(failed))
 	}
 }
 
 // readPause keeps a socket that only fails from taking a whole processor.
 const readPause = 10 * time.Millisecond
 
-func readUDP(conn *net.UDPConn, query, control []byte) (length, controls int, from netip.AddrPort, err error) {
-	if control == nil {
-		length, from, err = conn.ReadFromUDPAddrPort(query)
-		return length, 0, from, err
+// handover is one query on its way to the complete path.
+type handover struct {
+	conn    *net.UDPConn
+	from    netip.AddrPort
+	query   []byte
+	control []byte // what goes beside the reply
+}
+
+// queueLength bounds the queries that wait for the complete path; maxKeptQuery, how
+// much memory each place in the queue keeps for the next one.
+const (
+	queueLength  = 1024
+	maxKeptQuery = 4 << 10
+)
+
+// hand passes a query on to the complete path, or drops it.
+func (s *Server) hand(k *batch.Socket, i int, query []byte) {
+	from := k.From(i)
+	if from.Port() == 0 {
+		s.observer.Dropped(UDP, DropPort)
+		return
 	}
-	length, controls, _, from, err = conn.ReadMsgUDPAddrPort(query, control)
-	return length, controls, from, err
+	var h *handover
+	select {
+	case h = <-s.idle:
+	default:
+		s.observer.Dropped(UDP, DropOverload)
+		return
+	}
+	h.conn, h.from = k.Conn(), from
+	h.query = append(h.query[:0], query...)
+	h.control = append(h.control[:0], k.Control(i)...)
+	s.queue <- h // never waits: there are as many places as handovers
+}
+
+// serveQueue answers what the fast path has handed over, until the queue is closed.
+func (s *Server) serveQueue() {
+	a := s.newAnswerer(UDP)
+	for h := range s.queue {
+		start := time.Now()
+		if r, ok := a.answer(h.query, h.from.Addr()); ok {
+			if err := writeUDP(h.conn, r.message, h.control, h.from); err != nil {
+				s.observer.Dropped(UDP, DropWrite)
+			} else {
+				s.observer.Answered(UDP, rcodeText(r.rcode), time.Since(start))
+			}
+		}
+		if cap(h.query) > maxKeptQuery {
+			h.query = nil
+		}
+		s.idle <- h
+	}
 }
 
 func writeUDP(conn *net.UDPConn, message, control []byte, to netip.AddrPort) error {

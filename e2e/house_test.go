@@ -36,6 +36,7 @@ var rooms = []room{
 	{"registry/stream/streamtest", "./registry ./registry/stream github.com/nats-io/nats.go/... github.com/nats-io/nats-server/v2/..."},
 	{"registry/replica", "./registry github.com/cenkalti/backoff/v5"},
 	{"api", "./registry"},
+	{"dnsserver/batch", "golang.org/x/sys/unix"},
 	{"dnsserver/...", "./registry ./dnsserver/... github.com/miekg/dns github.com/dchest/siphash"},
 	{"sync/edge", "./registry github.com/cenkalti/backoff/v5"},
 	{"sync/consul", "./registry github.com/hashicorp/consul/api golang.org/x/sync/errgroup"},

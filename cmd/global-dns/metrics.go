@@ -23,6 +23,12 @@ type observer struct {
 	transferred *prometheus.CounterVec
 }
 
+// Answers are counted by whoever gives them: the fast path by itself.
+const (
+	answersName = "seamark_dns_answers_total"
+	answersHelp = "DNS answers, by path (fast: copied from what was compiled; complete: made for the question), protocol and response code."
+)
+
 func newObserver(r prometheus.Registerer) *observer {
 	o := &observer{
 		took: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -39,9 +45,9 @@ func newObserver(r prometheus.Registerer) *observer {
 			Help: "Clusters loaded again, because a revision was missing or a digest differed.",
 		}, []string{"cluster", "reason"}),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "seamark_dns_answers_total",
-			Help: "DNS answers, by protocol and response code.",
-		}, []string{"protocol", "rcode"}),
+			Name: answersName,
+			Help: answersHelp,
+		}, []string{"path", "protocol", "rcode"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seamark_dns_dropped_total",
 			Help: "DNS packets and connections that got no answer, by reason.",
@@ -56,7 +62,7 @@ func newObserver(r prometheus.Registerer) *observer {
 		}, []string{"kind", "result"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "seamark_dns_answer_seconds",
-			Help:    "From a question's arrival to its answer's departure.",
+			Help:    "From a question's arrival to its answer's departure, on the complete path.",
 			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .005, .025, .1},
 		}),
 	}
@@ -79,9 +85,45 @@ func (o *observer) Repaired(cluster registry.ClusterID, reason string) {
 	o.repaired.WithLabelValues(string(cluster), reason).Inc()
 }
 
+// fastPath shows what the DNS server's fast path has counted.
+type fastPath struct {
+	counts                             func() dnsserver.Counts
+	answers, failed, names, sets, size *prometheus.Desc
+}
+
+func newFastPath(counts func() dnsserver.Counts) *fastPath {
+	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc("seamark_dns_"+name, help, nil, nil) }
+	return &fastPath{
+		counts:  counts,
+		answers: prometheus.NewDesc(answersName, answersHelp, []string{"path", "protocol", "rcode"}, nil),
+		failed:  desc("fast_failed_total", "Answers of the fast path that the system did not take."),
+		names:   desc("compiled_names", "Names whose answers are compiled."),
+		sets:    desc("compiled_sets", "Different sets of compiled answers; names that are answered alike share one."),
+		size:    desc("compiled_bytes", "Length of all compiled answers."),
+	}
+}
+
+// Describe sends nothing: the answers share their name with what the observer counts.
+func (f *fastPath) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sums up the readers' counts once.
+func (f *fastPath) Collect(out chan<- prometheus.Metric) {
+	c := f.counts()
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, kind, value, labels...)
+	}
+	for rcode, n := range c.Answers {
+		send(f.answers, prometheus.CounterValue, float64(n), "fast", string(dnsserver.UDP), rcode)
+	}
+	send(f.failed, prometheus.CounterValue, float64(c.Failed))
+	send(f.names, prometheus.GaugeValue, float64(c.Names))
+	send(f.sets, prometheus.GaugeValue, float64(c.Sets))
+	send(f.size, prometheus.GaugeValue, float64(c.Bytes))
+}
+
 // Answered implements [dnsserver.Observer].
 func (o *observer) Answered(protocol dnsserver.Protocol, rcode string, took time.Duration) {
-	o.answers.WithLabelValues(string(protocol), rcode).Inc()
+	o.answers.WithLabelValues("complete", string(protocol), rcode).Inc()
 	o.latency.Observe(took.Seconds())
 }
 

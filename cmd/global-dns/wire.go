@@ -37,6 +37,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	if err != nil {
 		return err
 	}
+	metrics.MustRegister(newFastPath(dns.Counts))
 	server, err := proc.Listen(ctx, proc.HTTPConfig{
 		Address: c.HTTP, Ready: followed.Ready, Metrics: metrics, Logger: p.Logger,
 		Routes: map[string]http.Handler{"/v1/": api.New(api.Config{

@@ -48,7 +48,7 @@ func serviceMessage(cluster, n int, serving bool, revision uint64) registry.Mess
 		Instances: []registry.Instance{lookuptest.Instance("i-1", health, "1.0")},
 	}
 	state := registry.NewServiceState(service.Key, &service)
-	e := &registry.Event{Kind: registry.KindService, Writer: writer, Service: &state}
+	e := &registry.Event{Kind: registry.KindService, Writer: writer, Epoch: 1, Revision: revision, Service: &state}
 	return registry.NewMessage(registry.Fact{Writer: writer, Kind: registry.KindService, Service: service.Key}, 0, e.Time, 1, revision, e, nil)
 }
 

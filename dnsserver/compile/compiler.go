@@ -49,7 +49,7 @@ func (c *Compiler) Update(v *registry.View, delta registry.Delta) *Table {
 	before := c.table.View()
 	if !v.Synced() || v.Zone() == nil {
 		c.reset()
-		return &Table{view: v}
+		return Complete(v)
 	}
 	c.zone = v.Zone()
 	if delta.All || delta.Zone || delta.Synced || len(c.table.apex) == 0 {

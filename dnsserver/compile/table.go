@@ -19,6 +19,9 @@ type Table struct {
 	bytes    int // of the compiled answers
 }
 
+// Complete returns a Table that leaves all to the complete path.
+func Complete(v *registry.View) *Table { return &Table{view: v} }
+
 // View returns the View that the answers are of. The complete path must answer from
 // the same one, so that the two can't contradict each other.
 func (t *Table) View() *registry.View {
