@@ -69,7 +69,7 @@ func harbours() *history {
 	h.publish(registry.Event{Kind: registry.KindZone, Writer: registry.Operator, Zone: &registry.ZoneRecord{
 		Name: "mesh.internal.", TTL: 5, NegativeTTL: 5, Contact: "hostmaster.mesh.internal.",
 	}})
-	for _, w := range []registry.Writer{"bronze", "amber"} {
+	for _, w := range []registry.Writer{"bronze", "amber", "cobalt"} {
 		h.publish(registry.Event{Kind: registry.KindEpoch, Writer: w, Takeover: &registry.EpochRecord{}})
 	}
 	h.publish(registry.Event{Kind: registry.KindCluster, Writer: "amber", Cluster: &registry.ClusterRecord{
@@ -84,6 +84,10 @@ func harbours() *history {
 	third := registry.Instance{ID: "web-3", Address: "10.0.0.3", Port: 8000, Weight: 1, Health: registry.Critical, Version: "1.3.0"}
 	h.service("amber", "shop", "web", web, second, third)
 	h.service("bronze", "shop", "web", registry.Instance{ID: "web-1", Address: "10.1.0.1", Weight: 1, Health: registry.Passing})
+	h.publish(registry.Event{Kind: registry.KindCluster, Writer: "cobalt", Cluster: &registry.ClusterRecord{
+		Cluster: "cobalt", Gateways: []registry.Gateway{{Name: "gw-1", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.30")}, Ports: map[string]int{"http": 80}, Weight: 1}},
+	}})
+	h.service("cobalt", "shop", "web", web)
 	h.service("bronze", "shop", "cart")
 	h.service("amber", "", "a/b:c", web)
 	h.publish(registry.Event{Kind: registry.KindSnapshot, Writer: "amber", Snapshot: &registry.SnapshotMark{Keys: 2}})

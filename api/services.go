@@ -17,6 +17,22 @@ type service struct {
 	Namespace string          `json:"namespace"`
 	Name      string          `json:"name"`
 	Clusters  []serviceRecord `json:"clusters"` // that know it, sorted
+	Conflicts []conflict      `json:"conflicts"`
+}
+
+// conflict is a port on which the gateways of a service's clusters do not agree.
+type conflict struct {
+	Port     string                       `json:"port"`     // its name
+	Clusters map[registry.ClusterID][]int `json:"clusters"` // its numbers, ascending; none: no gateway there has it
+	Detail   string                       `json:"detail"`
+}
+
+func describeConflicts(v *registry.View, e *registry.Entry) []conflict {
+	out := []conflict{}
+	for _, c := range v.PortConflicts(e) {
+		out = append(out, conflict{Port: c.Port, Clusters: c.Clusters, Detail: c.String()})
+	}
+	return out
 }
 
 // serviceRecord is a service in one cluster.
@@ -76,7 +92,7 @@ func (h *handler) services(w http.ResponseWriter, r *http.Request) {
 		if n > 0 {
 			_ = out.WriteByte(',')
 		}
-		if err := encoder.Encode(describe(e, registry.ClusterID(query.Get("cluster")), false)); err != nil {
+		if err := encoder.Encode(describe(v, e, registry.ClusterID(query.Get("cluster")), false)); err != nil {
 			return // the client has gone
 		}
 	}
@@ -120,12 +136,12 @@ func (h *handler) service(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusNotFound, fmt.Sprintf("no cluster ever registered %s", key))
 		return
 	}
-	writeJSON(w, describe(entry, "", true))
+	writeJSON(w, describe(v, entry, "", true))
 }
 
-// describe shows a service, in one cluster or in all.
-func describe(e *registry.Entry, cluster registry.ClusterID, instances bool) service {
-	s := service{Namespace: e.Key.Namespace, Name: e.Key.Name, Clusters: []serviceRecord{}}
+// describe shows a service, in one cluster or in all; what conflicts, it tells of all.
+func describe(v *registry.View, e *registry.Entry, cluster registry.ClusterID, instances bool) service {
+	s := service{Namespace: e.Key.Namespace, Name: e.Key.Name, Clusters: []serviceRecord{}, Conflicts: describeConflicts(v, e)}
 	for _, r := range e.Records {
 		if cluster != "" && r.Cluster != cluster {
 			continue

@@ -117,6 +117,20 @@ type service struct {
 			Meta    map[string]string `json:"meta"`
 		} `json:"instances,omitempty"`
 	} `json:"clusters"`
+	Conflicts []struct {
+		Port     string           `json:"port"`
+		Clusters map[string][]int `json:"clusters"`
+		Detail   string           `json:"detail"`
+	} `json:"conflicts"`
+}
+
+// conflictPorts names the ports on which the gateways of the service's clusters do not agree.
+func (s *service) conflictPorts() string {
+	names := make([]string, len(s.Conflicts))
+	for n, c := range s.Conflicts {
+		names[n] = c.Port
+	}
+	return strings.Join(names, ",")
 }
 
 type servicesReply struct {
@@ -145,10 +159,10 @@ func (c *commands) services() *cobra.Command {
 				return err
 			}
 			return c.output.print(command.OutOrStdout(), reply, func(row func(...any)) {
-				row("SERVICE", "CLUSTER", "HEALTHY", "TOTAL", "VERSIONS", "PORTS", "CHANGED")
+				row("SERVICE", "CLUSTER", "HEALTHY", "TOTAL", "VERSIONS", "PORTS", "CHANGED", "CONFLICTS")
 				for _, s := range reply.Services {
 					for _, in := range s.Clusters {
-						row(s.Namespace+"/"+s.Name, in.Cluster, in.Healthy, in.Total, strings.Join(in.Versions, ","), joined(in.Ports), ago(in.ChangedAt))
+						row(s.Namespace+"/"+s.Name, in.Cluster, in.Healthy, in.Total, strings.Join(in.Versions, ","), joined(in.Ports), ago(in.ChangedAt), s.conflictPorts())
 					}
 				}
 			})
@@ -182,6 +196,9 @@ func (c *commands) oneService(command *cobra.Command, name string) error {
 				}
 				row(in.Cluster, i.ID, i.Health, i.Weight, fmt.Sprintf("%s:%d", i.Address, i.Port), i.Version, strings.Join(meta, ","))
 			}
+		}
+		for _, c := range s.Conflicts {
+			row("conflict: " + c.Detail)
 		}
 	})
 }
