@@ -11,7 +11,7 @@ import (
 
 const (
 	loadTimeout  = 60 * time.Second // for reading many messages
-	factMessages = 10_000           // of one fact's history, the latest
+	factMessages = 10_000           // of one fact's history that are looked at
 	factBytes    = 64 << 20         // likewise, as stored
 )
 
@@ -63,9 +63,13 @@ func lastOfEach(messages []registry.Message) []registry.Message {
 	return kept
 }
 
-// LoadFact returns the messages of one fact that stand before a sequence, in
-// order: its whole history, or the last 10,000 of them, or the last 64 MiB. It
-// takes a minute at most.
+// LoadFact searches the history of one fact, from the message that stands next before
+// a sequence backwards, for the newest that can be read, and returns it; none when
+// there is none. Of an epoch's record it returns the latest 100 that can be read, in
+// order, because each may name fences that the others do not.
+//
+// It gives up (with none) when it has looked at some 10,000 messages, and takes a
+// minute at most.
 func (c *Conn) LoadFact(ctx context.Context, f registry.Fact, before uint64) ([]registry.Message, error) {
 	subject, err := Subject(f)
 	if err != nil || before <= 1 {
@@ -73,32 +77,74 @@ func (c *Conn) LoadFact(ctx context.Context, f registry.Fact, before uint64) ([]
 	}
 	ctx, stop := context.WithTimeout(ctx, loadTimeout)
 	defer stop()
-	var kept []item
-	bytes := 0
-	config := tailConfig{stream: EventsStream, filters: []string{subject}, policy: WholeHistory}
+	if f.Kind == registry.KindEpoch {
+		s := &search{subject: subject, before: before, keep: epochsKept}
+		_, err := s.window(ctx, c, 1)
+		return s.usable, err
+	}
+	for range nearby {
+		m, found, known, err := c.lastBefore(ctx, subject, before, root+string(f.Writer)+".epoch", root+string(registry.Operator)+".zone")
+		if err != nil || known && !found {
+			return nil, err
+		}
+		if !known {
+			break
+		}
+		if decoded := Decode(m.subject, m.header, m.data, m.sequence, m.stored); decoded.Refused == nil {
+			return []registry.Message{decoded}, nil
+		}
+		if before = m.sequence; before <= 1 {
+			return nil, nil
+		}
+	}
+	s := &search{subject: subject, before: before, keep: 1}
+	for step := uint64(firstWindow); s.before > 1; step *= 4 {
+		from := s.before - min(step, s.before-1)
+		if enough, err := s.window(ctx, c, from); enough || err != nil {
+			return s.usable, err
+		}
+		s.before = from
+	}
+	return nil, nil
+}
+
+const (
+	nearby      = 4   // messages that are asked for one by one
+	firstWindow = 500 // sequences that are read together after that; each next window is four times as large
+	epochsKept  = 100
+)
+
+// search looks for what can be read in windows of a subject's history. It holds one
+// body at a time.
+type search struct {
+	subject string
+	before  uint64 // the first sequence after the window
+	keep    int    // of the messages that can be read, so many, the latest
+	usable  []registry.Message
+	looked  int // messages
+	bytes   int // of theirs, as stored
+}
+
+// window reads from a sequence on. Enough: the search is over.
+func (s *search) window(ctx context.Context, c *Conn, from uint64) (enough bool, err error) {
+	config := tailConfig{stream: EventsStream, filters: []string{s.subject}, policy: FromSequence, sequence: from}
 	err = c.follow(ctx, config, func(i item) error {
-		if i.sequence > 0 && i.sequence < before {
-			kept = append(kept, i)
-			bytes += len(i.data)
-			for len(kept) > factMessages || bytes > factBytes {
-				bytes -= len(kept[0].data)
-				kept[0] = item{}
-				kept = kept[1:]
+		if i.sequence > 0 && i.sequence < s.before {
+			s.looked++
+			s.bytes += len(i.data)
+			if m := Decode(i.subject, i.header, i.data, i.sequence, i.stored); m.Refused == nil {
+				s.usable = append(s.usable[max(0, len(s.usable)-s.keep+1):], m)
 			}
 		}
-		if i.atEnd || i.sequence >= before-1 {
+		if i.atEnd || i.sequence >= s.before-1 || s.looked >= factMessages || s.bytes >= factBytes {
 			return errLoaded
 		}
 		return nil
 	})
 	if !errors.Is(err, errLoaded) {
-		return nil, fmt.Errorf("load the history of %s: %w", subject, err)
+		return true, fmt.Errorf("load the history of %s: %w", s.subject, err)
 	}
-	all := make([]registry.Message, 0, len(kept))
-	for _, i := range kept {
-		all = append(all, Decode(i.subject, i.header, i.data, i.sequence, i.stored))
-	}
-	return all, nil
+	return len(s.usable) > 0 || s.looked >= factMessages || s.bytes >= factBytes, nil
 }
 
 // watchOrders follows what is asked of one target.

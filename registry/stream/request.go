@@ -140,21 +140,76 @@ func (c *Conn) at(ctx context.Context, stream string, sequence uint64) (m stored
 	return c.directGet(ctx, &nats.Msg{Subject: directGetSubject + stream, Data: fmt.Appendf(nil, `{"seq":%d}`, sequence)})
 }
 
+// lastBefore returns the last message of a subject that stands before a sequence.
+// The server gives nothing when the replica that answers is not so far yet, just as
+// when there is none. So it is asked for witnesses too: subjects that should have a
+// message there. Where none of all is given, known is false.
+func (c *Conn) lastBefore(ctx context.Context, subject string, sequence uint64, witnesses ...string) (m storedMessage, found, known bool, err error) {
+	ctx, stop := c.bound(ctx)
+	defer stop()
+	body, err := json.Marshal(struct {
+		Subjects []string `json:"multi_last"`
+		UpTo     uint64   `json:"up_to_seq"`
+	}{append(witnesses, subject), sequence - 1})
+	if err != nil {
+		return m, false, false, err
+	}
+	inbox := c.nats.NewInbox()
+	sub, err := c.nats.SubscribeSync(inbox)
+	if err != nil {
+		return m, false, false, err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // only a closed connection refuses
+	if err := c.nats.PublishRequest(directGetSubject+EventsStream, inbox, body); err != nil {
+		return m, false, false, err
+	}
+	for {
+		answer, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return m, false, false, fmt.Errorf("the last of %s before %d: %w", clip(subject), sequence, err)
+		}
+		one, given, err := parseDirect(answer)
+		switch {
+		case err != nil:
+			return m, false, false, fmt.Errorf("the last of %s before %d: %w", clip(subject), sequence, err)
+		case !given:
+			return m, found, known, nil
+		case one.sequence >= sequence:
+			return m, false, false, fmt.Errorf("the last of %s before %d: the answer stands at %d", clip(subject), sequence, one.sequence)
+		case one.subject == subject:
+			m, found = one, true
+		}
+		known = true
+	}
+}
+
 func (c *Conn) directGet(ctx context.Context, request *nats.Msg) (m storedMessage, found bool, err error) {
 	answer, err := c.request(ctx, request)
+	if err == nil {
+		m, found, err = parseDirect(answer)
+	}
 	if err != nil {
 		return m, false, fmt.Errorf("%s: %w", request.Subject, err)
 	}
+	return m, found, nil
+}
+
+// parseDirect reads one message of the answer to a direct get; given is false when
+// there is no more, or none.
+func parseDirect(answer *nats.Msg) (m storedMessage, given bool, err error) {
 	sequence, err := strconv.ParseUint(lastValue(answer.Header, jetstream.SequenceHeader), 10, 64)
 	if err != nil { // a status, no message
-		if status := answer.Header.Get("Status"); status != "404" {
-			return m, false, fmt.Errorf("%s: status %s %s", request.Subject, clip(status), clip(answer.Header.Get("Description")))
+		if status := answer.Header.Get("Status"); status != "404" && status != "204" {
+			return m, false, fmt.Errorf("status %s %s", clip(status), clip(answer.Header.Get("Description")))
 		}
 		return m, false, nil
 	}
 	stored, err := time.Parse(time.RFC3339Nano, lastValue(answer.Header, jetstream.TimeStampHeaer))
 	if err != nil {
-		return m, false, fmt.Errorf("%s: the time of the message can't be read: %w", request.Subject, err)
+		return m, false, fmt.Errorf("the time of the message can't be read: %w", err)
 	}
 	return storedMessage{
 		subject: lastValue(answer.Header, jetstream.SubjectHeader), header: answer.Header, data: answer.Data,
