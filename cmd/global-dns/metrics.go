@@ -92,7 +92,9 @@ type fastPath struct {
 }
 
 func newFastPath(counts func() dnsserver.Counts) *fastPath {
-	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc("seamark_dns_"+name, help, nil, nil) }
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("seamark_dns_"+name, help, nil, nil)
+	}
 	return &fastPath{
 		counts:  counts,
 		answers: prometheus.NewDesc(answersName, answersHelp, []string{"path", "protocol", "rcode"}, nil),
