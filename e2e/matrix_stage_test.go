@@ -15,6 +15,7 @@ func openStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{mesh: newMesh(t), clusters: map[string]*staged{}, claimed: map[string][]string{}, free: map[string]bool{}}
 	s.tape = s.record(t)
+	s.ports = map[string]map[string]int{"amber": {"http": 8080, "grpc": 50051}, "bronze": {"http": 8080, "grpc": 9090}}
 	for _, c := range []*staged{
 		{name: "amber", gateway: amberGateway, kind: "consul"},
 		{name: "bronze", gateway: bronzeGateway, kind: "nacos"},
@@ -81,6 +82,8 @@ func TestMatrix(t *testing.T) {
 		s.consulCases(t)
 		s.nacosCases(t)
 		s.commonCases(t)
+		s.hostileCases(t)
+		s.joinedCases(t)
 	})
 	t.Logf("the changes took %v", time.Since(began).Round(time.Second))
 	t.Run("outages", func(t *testing.T) {

@@ -55,7 +55,8 @@ type mesh struct {
 	dns  string // host:port
 	http string // host:port
 
-	agentHTTP map[string]string // host:port of each agent, by its configuration file
+	agentHTTP map[string]string         // host:port of each agent, by its configuration file
+	ports     map[string]map[string]int // of the gateways of a cluster; none: http is 8080
 }
 
 // newMesh starts NATS and global-dns and waits until it is ready.
@@ -114,12 +115,16 @@ func (m *mesh) agentConfig(t *testing.T, file, cluster, gateway string, source m
 	}
 	http = fmt.Sprintf("127.0.0.1:%d", ports[0])
 	m.agentHTTP[file] = http
+	gatewayPorts := m.ports[cluster]
+	if gatewayPorts == nil {
+		gatewayPorts = map[string]int{"http": 8080}
+	}
 	return m.write(t, file, map[string]any{
 		"cluster": cluster,
 		"nats":    map[string]any{"servers": []string{m.nats.URL}},
 		"source":  source,
 		"gateways": map[string]any{"static": []any{map[string]any{
-			"name": "gw-1", "addresses": []string{gateway}, "ports": map[string]int{"http": 8080},
+			"name": "gw-1", "addresses": []string{gateway}, "ports": gatewayPorts,
 		}}},
 		"http": http,
 	}), http

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
@@ -49,6 +50,30 @@ var registries = map[string]func(t *testing.T) realRegistry{
 	"consul": newConsul,
 	"nacos":  newNacos,
 	"file":   newFile,
+}
+
+// atOnce calls f for 0 to count-1, some of them at once.
+func atOnce(t *testing.T, count int, f func(n int) error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	const workers = 8
+	failed := make(chan error, workers)
+	for worker := range workers {
+		wg.Go(func() {
+			for n := worker; n < count; n += workers {
+				if err := f(n); err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		t.Fatal(err)
+	default:
+	}
 }
 
 type consulRegistry struct {
@@ -104,10 +129,14 @@ func (c *consulRegistry) put(t *testing.T, service string, instances ...instance
 
 func (c *consulRegistry) fill(t *testing.T, prefix string, count int) {
 	t.Helper()
-	for n := range count {
+	atOnce(t, count, func(n int) error {
 		name := fmt.Sprintf("%s-%d", prefix, n)
-		c.put(t, name, instance{id: name, address: "10.1.0.1", port: 80})
-	}
+		_, err := c.client.Catalog().Register(&api.CatalogRegistration{
+			Node: fmt.Sprintf("%s-%d", node, n%20), Address: "10.0.0.1",
+			Service: &api.AgentService{ID: name, Service: name, Address: "10.1.0.1", Port: 80},
+		}, nil)
+		return err
+	})
 }
 
 func (c *consulRegistry) hostile(t *testing.T) {
@@ -201,12 +230,10 @@ func (n *nacosRegistry) put(t *testing.T, service string, instances ...instance)
 
 func (n *nacosRegistry) fill(t *testing.T, prefix string, count int) {
 	t.Helper()
-	for k := range count {
+	atOnce(t, count, func(k int) error {
 		values := url.Values{"serviceName": {fmt.Sprintf("%s-%d", prefix, k)}, "ip": {"10.1.0.1"}, "port": {"80"}, "ephemeral": {"false"}}
-		if err := n.call(http.MethodPost, "/instance", values); err != nil {
-			t.Fatal(err)
-		}
-	}
+		return n.call(http.MethodPost, "/instance", values)
+	})
 }
 
 func (n *nacosRegistry) hostile(t *testing.T) {

@@ -4,30 +4,43 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
 )
 
-// TestThousandServices starts an agent in a cluster that has 1,000 services
+// TestManyServicesAtStart starts an agent in a cluster that has many services
 // already: all of them are answered.
-func TestThousandServices(t *testing.T) {
-	for kind, open := range registries {
+func TestManyServicesAtStart(t *testing.T) {
+	for kind, count := range map[string]int{"consul": 5000, "nacos": 1000, "file": 5000} {
 		t.Run(kind, func(t *testing.T) {
-			r := open(t)
+			t.Parallel()
+			r := registries[kind](t)
 			m := newMesh(t)
-			r.fill(t, "bulk", 1000)
+			r.fill(t, "bulk", count)
 			began := time.Now()
 			m.agent(t, "amber", amberGateway, r.source())
-			m.eventually(t, time.Minute, "1,000 services are known", func() error {
+			m.eventually(t, time.Minute, "all services are known", func() error {
 				c, err := m.cluster("amber")
-				if err == nil && c.Services < 1000 {
+				if err == nil && c.Services < count {
 					err = fmt.Errorf("%d services", c.Services)
 				}
 				return err
 			})
-			t.Logf("1,000 services of %s are in DNS %v after the agent's start", kind, time.Since(began).Round(time.Millisecond))
-			for _, n := range []int{0, 1, 499, 999} {
+			t.Logf("%d services of %s are in DNS %v after the agent's start", count, kind, time.Since(began).Round(time.Millisecond))
+			for _, n := range []int{0, 1, count / 2, count - 1} {
 				m.answers(t, fmt.Sprintf("bulk-%d.svc.mesh.internal.", n), "A", amberGateway)
 			}
-			m.audit(t)
+			seen := map[string]int{}
+			for _, message := range m.audit(t) {
+				if message.Fact.Kind == registry.KindService {
+					seen[message.Fact.Service.Name]++
+				}
+			}
+			for n := range count {
+				if times := seen[fmt.Sprintf("bulk-%d", n)]; times != 1 {
+					t.Fatalf("bulk-%d was published %d times, want once", n, times)
+				}
+			}
 		})
 	}
 }
