@@ -21,6 +21,7 @@ type Fold struct {
 	voided     []Fact
 	changes    changes // since the last View
 	past       recorder
+	unknown    unknowns
 }
 
 // position is where the message that states a fact stands.
@@ -56,6 +57,7 @@ func (f *Fold) Synced() {
 // changed since the View before is told by [View.Delta].
 func (f *Fold) View() *View {
 	f.view.version++
+	f.unknown.freeze(&f.view)
 	v := f.view
 	v.delta = f.changes.freeze(&v)
 	v.past = f.past.freeze()

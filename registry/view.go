@@ -22,6 +22,7 @@ type View struct {
 	namespaces map[namespaceKey]bool
 	conflicts  int
 	services   int
+	unknown    table[Labels, int]
 	origin     *origin // of the Fold that made it; nil in the zero View
 	version    uint64  // counts that Fold's Views
 	delta      Delta
