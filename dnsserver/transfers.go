@@ -193,13 +193,10 @@ func (s *Server) send(ctx context.Context, j *outbound, write func([]byte) error
 
 // tellSecondaries runs until ctx ends.
 func (s *Server) tellSecondaries(ctx context.Context) {
-	views, watched := s.views.(interface{ Watch() *registry.Watcher })
-	if !watched {
-		return
-	}
 	notifier := transfer.Notifier{
-		Views: views, Answering: func() uint64 { return s.table.Load().View().Sequence() }, Observer: s.observer, Log: s.log, Reloaded: s.transfers.reloaded,
-		Settings: func() *transfer.Settings { return &s.settings.Load().Transfer },
+		Views: s.views, Observer: s.observer, Log: s.log, Reloaded: s.transfers.reloaded,
+		Answering: func() uint64 { return s.table.Load().View().Sequence() },
+		Settings:  func() *transfer.Settings { return &s.settings.Load().Transfer },
 	}
 	notifier.Run(ctx)
 }

@@ -1,0 +1,234 @@
+package transfer
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+	"pgregory.net/rapid"
+
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
+	"github.com/seamark-mesh/seamark/dnsserver/lookup/lookuptest"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// content is a zone as a client holds it: its records as text, the SOA aside.
+type content map[string]bool
+
+func contentOf(v *registry.View) content {
+	c := content{}
+	for rr := range lookup.Zone(v) {
+		c[rr.String()] = true
+	}
+	return c
+}
+
+// apply does what a secondary does with a transfer (RFC 1995 §4), and returns the
+// serial it has then. Anything that a strict one would refuse is an error.
+func (c content) apply(had uint32, records iter.Seq[dns.RR]) (content, uint32, error) {
+	all := slices.Collect(records)
+	first, ok := all[0].(*dns.SOA)
+	if !ok {
+		return nil, 0, fmt.Errorf("begins with %v", all[0])
+	}
+	if len(all) == 1 {
+		return c, had, nil
+	}
+	if last, ok := all[len(all)-1].(*dns.SOA); !ok || last.Serial != first.Serial {
+		return nil, 0, fmt.Errorf("ends with %v", all[len(all)-1])
+	}
+	second, incremental := all[1].(*dns.SOA)
+	if !incremental || len(all) == 2 {
+		next := content{}
+		for _, rr := range all[1 : len(all)-1] {
+			if next[rr.String()] {
+				return nil, 0, fmt.Errorf("twice: %v", rr)
+			}
+			next[rr.String()] = true
+		}
+		return next, first.Serial, nil
+	}
+	if second.Serial != had {
+		return nil, 0, fmt.Errorf("a difference from %d for a client with %d", second.Serial, had)
+	}
+	next, adding := maps.Clone(c), false
+	for _, rr := range all[2 : len(all)-1] {
+		switch soa, ok := rr.(*dns.SOA); {
+		case ok && !adding && soa.Serial == first.Serial:
+			adding = true
+		case ok:
+			return nil, 0, fmt.Errorf("an SOA of %d within", soa.Serial)
+		case adding && next[rr.String()]:
+			return nil, 0, fmt.Errorf("added although it is there: %v", rr)
+		case adding:
+			next[rr.String()] = true
+		case !next[rr.String()]:
+			return nil, 0, fmt.Errorf("removed although it is not there: %v", rr)
+		default:
+			delete(next, rr.String())
+		}
+	}
+	if !adding {
+		return nil, 0, fmt.Errorf("no second half")
+	}
+	return next, first.Serial, nil
+}
+
+// drawWorld writes a random history of a zone.
+func drawWorld(t *rapid.T) *lookuptest.World {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	clusters := []registry.ClusterID{"amber", "bronze"}
+	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		cluster := rapid.SampledFrom(clusters).Draw(t, "cluster")
+		name := fmt.Sprintf("s%d", rapid.IntRange(0, 30).Draw(t, "name"))
+		namespace := rapid.SampledFrom([]string{"shop", "default"}).Draw(t, "namespace")
+		switch rapid.IntRange(0, 12).Draw(t, "step") {
+		case 0:
+			var gateways []registry.Gateway
+			for n := range rapid.IntRange(0, 2).Draw(t, "gateways") {
+				gateways = append(gateways, registry.Gateway{
+					Name: fmt.Sprintf("gw-%d", n), Weight: 1, Ports: map[string]int{"http": rapid.IntRange(80, 82).Draw(t, "port")},
+					Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(rapid.IntRange(1, 9).Draw(t, "address"))})},
+				})
+			}
+			w.Cluster(cluster, gateways...)
+		case 1:
+			w.Service(cluster, namespace, name)
+		case 2:
+			w.Forget(cluster, namespace, name)
+		case 3:
+			z := lookuptest.Zone()
+			z.TTL = rapid.IntRange(5, 6).Draw(t, "ttl")
+			if rapid.Bool().Draw(t, "no name servers") {
+				z.Nameservers = nil
+			}
+			w.Zone(z)
+		default:
+			health := rapid.SampledFrom([]registry.Health{registry.Passing, registry.Critical}).Draw(t, "health")
+			w.Service(cluster, namespace, strings.ToUpper(name[:1])+name[1:], lookuptest.Instance("a", health, "1.0"))
+		}
+	}
+	return w
+}
+
+// TestIXFRMakesTheSameZoneAsAXFR: from every serial that a client may have, what it
+// gets makes its zone the one that an AXFR gives.
+func TestIXFRMakesTheSameZoneAsAXFR(t *testing.T) {
+	shapes := map[Shape]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		messages := drawWorld(t).Messages()
+		f := registry.NewFold()
+		f.Synced()
+		then := []*registry.View{f.View()}
+		for n, m := range messages {
+			f.Apply(m)
+			then = append(then, lookuptest.Fold(messages[:n+1]))
+		}
+		v := f.View()
+		whole, ok := ForAXFR(v)
+		if !ok {
+			t.Fatal("no zone")
+		}
+		want, serial, err := content(nil).apply(0, whole.Records())
+		if err != nil || serial != v.Serial() || !maps.Equal(want, contentOf(v)) {
+			t.Fatalf("AXFR: %d, %v", serial, err)
+		}
+		for s := uint32(1); s <= v.Serial()+2; s++ {
+			p, ok := ForIXFR(v, s)
+			if !ok {
+				t.Fatal("no plan")
+			}
+			shapes[p.Shape]++
+			if s >= v.Serial() {
+				if p.Shape != Current {
+					t.Fatalf("serial %d of %d: %s", s, v.Serial(), p.Shape)
+				}
+				continue
+			}
+			got, serial, err := contentOf(then[s]).apply(s, p.Records())
+			if err != nil || serial != v.Serial() || !maps.Equal(got, want) {
+				t.Fatalf("from %d to %d (%s): %v\nhave %v\nwant %v", s, v.Serial(), p.Shape, err, got, want)
+			}
+		}
+	})
+	if shapes[Incremental] == 0 || shapes[Full] == 0 {
+		t.Errorf("shapes %v: not all were met", shapes)
+	}
+}
+
+// TestSerials is RFC 1982 around the points where 32 bits begin anew.
+func TestSerials(t *testing.T) {
+	const round = 1 << 32
+	for _, tt := range []struct {
+		sequence uint64
+		serial   uint32
+		at       uint64
+		behind   bool
+	}{
+		{100, 100, 0, false},
+		{100, 99, 99, true},
+		{100, 101, 0, false},
+		{100, 0, 0, true},
+		{100, 1<<32 - 1, 0, false},              // ahead of us, although the number is higher
+		{round + 5, 5, 0, false},                // the same
+		{round + 5, 1<<32 - 1, round - 1, true}, // over the edge
+		{round - 1, 0, 0, false},                // one ahead, over the edge
+		{round - 1, 1<<32 - 2, round - 2, true}, //
+		{3*round + 7, 6, 3*round + 6, true},     //
+		{1<<31 + 10, 10, 10, true},              // half the circle: neither before nor after; the whole zone is right
+		{1<<31 + 10, 11, 11, true},              //
+		{1<<31 + 10, 9, 0, false},               // more than half the circle is ahead
+		{3*round + 7, 1<<31 + 8, 2*round + 1<<31 + 8, true},
+	} {
+		if at, is := behind(tt.sequence, tt.serial); at != tt.at || is != tt.behind {
+			t.Errorf("behind(%d, %d) = %d, %t; want %d, %t", tt.sequence, tt.serial, at, is, tt.at, tt.behind)
+		}
+	}
+}
+
+// TestSmallChangeOfALargeZone: what is sent is in proportion to the change.
+func TestSmallChangeOfALargeZone(t *testing.T) {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	w.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.1"))
+	for n := range 200 {
+		w.Service("amber", "shop", fmt.Sprint("s", n), lookuptest.Instance("a", registry.Passing, "1.0"))
+	}
+	f := registry.NewFold()
+	for _, m := range w.Messages() {
+		f.Apply(m)
+	}
+	f.Synced()
+	before := f.View()
+	w.Service("amber", "shop", "s7")
+	all := w.Messages()
+	f.Apply(all[len(all)-1])
+	v := f.View()
+	p, _ := ForIXFR(v, before.Serial())
+	if count := len(slices.Collect(p.Records())); p.Shape != Incremental || count < 6 || count > 40 {
+		t.Errorf("%s with %d records", p.Shape, count)
+	}
+	// All names change when the cluster's gateway does: the whole zone is shorter.
+	w.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.2"))
+	all = w.Messages()
+	f.Apply(all[len(all)-1])
+	if p, _ := ForIXFR(f.View(), before.Serial()); p.Shape != Full {
+		t.Errorf("a change of everything: %s", p.Shape)
+	}
+}
+
+// TestNoZone: a replica that has not caught up gives nothing.
+func TestNoZone(t *testing.T) {
+	if _, ok := ForAXFR(&registry.View{}); ok {
+		t.Error("an AXFR of nothing")
+	}
+	if _, ok := ForIXFR(&registry.View{}, 1); ok {
+		t.Error("an IXFR of nothing")
+	}
+}
