@@ -8,6 +8,7 @@ import (
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
 	"github.com/seamark-mesh/seamark/cmd/internal/zoneconfig"
+	"github.com/seamark-mesh/seamark/dnsserver/cookie"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -18,11 +19,6 @@ type Config struct {
 	DNS     DNS
 	Streams Streams
 	HTTP    string // address to listen on
-}
-
-// DNS says where DNS is answered, on UDP and TCP.
-type DNS struct {
-	Listen []string `yaml:"listen" default:"127.0.0.1:5300" help:"addresses on which DNS is answered, UDP and TCP"`
 }
 
 // Streams says what the streams should be like.
@@ -60,21 +56,24 @@ func Load(path string, environ []string, flags *pflag.FlagSet) (Config, []config
 	return c, r.Faults()
 }
 
-// CheckFiles tells which of the files that the configuration names can't be read
-// on this machine.
-func (c Config) CheckFiles() []config.Fault { return config.Unreadable(c.NATS.Files("nats")) }
+// CheckFiles tells which of the files that the configuration names can't be used on
+// this machine.
+func (c Config) CheckFiles() []config.Fault {
+	_, faults := c.DNS.Settings(cookie.Secret{})
+	return append(config.Unreadable(c.NATS.Files("nats")), faults...)
+}
 
 // Reloadable compares a new configuration with the one that runs. It returns the
 // fields that differ and that only a restart can change. The zone may differ at
 // any time: it is only the seed of the record on the stream, and the difference
-// is reported anew.
+// is reported anew. So may all of dns but where it listens.
 func Reloadable(old, new Config) (changedFixed []string) {
 	for _, f := range []struct {
 		name     string
 		old, new any
 	}{
 		{"nats", old.NATS, new.NATS},
-		{"dns", old.DNS, new.DNS},
+		{"dns.listen", old.DNS.Listen, new.DNS.Listen},
 		{"streams", old.Streams, new.Streams},
 		{"http", old.HTTP, new.HTTP},
 	} {

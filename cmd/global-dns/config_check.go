@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
@@ -18,16 +15,7 @@ const (
 // config checks the document and gives its values their types.
 func (d *document) config(r *config.Report) Config {
 	d.NATS.Check(r, "nats")
-	if len(d.DNS.Listen) == 0 {
-		r.Add("dns.listen", "no address is given; write for example [\"127.0.0.1:5300\"]")
-	}
-	for i, address := range d.DNS.Listen {
-		at := fmt.Sprintf("dns.listen[%d]", i)
-		config.CheckListen(r, at, address)
-		if slices.Contains(d.DNS.Listen[:i], address) && !strings.HasSuffix(address, ":0") {
-			r.Add(at, "%q is given twice", address)
-		}
-	}
+	d.DNS.check(r)
 	config.CheckListen(r, "http", d.HTTP)
 	s := d.Streams
 	if s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5 {

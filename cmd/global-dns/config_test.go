@@ -53,7 +53,13 @@ zone:
   nameservers: [{name: ns2.mesh.internal, addresses: ["2001:db8::53", 192.0.2.53]}, {name: ns1.example.org.}]
   contact: ops.example.org
 nats: {servers: ["nats://127.0.0.1:4222", "nats://127.0.0.2:4222"], credentials: /c}
-dns: {listen: ["127.0.0.1:5300", "[::1]:5300"]}
+dns:
+  listen: ["127.0.0.1:5300", "[::1]:5300"]
+  udp_payload: 1400
+  tcp: {max_connections: 5000, max_per_address: 50, idle: 30s}
+  cookies: {secret_files: [/secret-1, /secret-2]}
+  nsid: eu-1
+  chaos: {version: seamark, id: eu-1}
 streams: {manage: false, replicas: 3, history_age: 240h, history_bytes: 1GiB}
 http: 127.0.0.1:8088
 `
@@ -69,8 +75,13 @@ func TestConfig(t *testing.T) {
 				{Name: "ns2.mesh.internal.", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}},
 			},
 		},
-		NATS:    config.NATS{Servers: []string{"nats://127.0.0.1:4222", "nats://127.0.0.2:4222"}, Credentials: "/c"},
-		DNS:     DNS{Listen: []string{"127.0.0.1:5300", "[::1]:5300"}},
+		NATS: config.NATS{Servers: []string{"nats://127.0.0.1:4222", "nats://127.0.0.2:4222"}, Credentials: "/c"},
+		DNS: DNS{
+			Listen: []string{"127.0.0.1:5300", "[::1]:5300"}, UDPPayload: 1400,
+			TCP:     TCP{MaxConnections: 5000, MaxPerAddress: 50, Idle: 30 * time.Second},
+			Cookies: Cookies{SecretFiles: []config.Path{"/secret-1", "/secret-2"}},
+			NSID:    "eu-1", Chaos: Chaos{Version: "seamark", ID: "eu-1"},
+		},
 		Streams: Streams{Replicas: 3, HistoryAge: 240 * time.Hour, HistoryBytes: 1 << 30},
 		HTTP:    "127.0.0.1:8088",
 	}
@@ -85,9 +96,12 @@ func TestConfig(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	got := mustLoad(t, "")
 	want := Config{
-		Zone:    registry.ZoneRecord{Name: "mesh.internal.", TTL: 5, NegativeTTL: 5, Contact: "hostmaster.mesh.internal."},
-		NATS:    config.NATS{Servers: []string{"nats://127.0.0.1:4222"}},
-		DNS:     DNS{Listen: []string{"127.0.0.1:5300"}},
+		Zone: registry.ZoneRecord{Name: "mesh.internal.", TTL: 5, NegativeTTL: 5, Contact: "hostmaster.mesh.internal."},
+		NATS: config.NATS{Servers: []string{"nats://127.0.0.1:4222"}},
+		DNS: DNS{
+			Listen: []string{"127.0.0.1:5300"}, UDPPayload: 1232,
+			TCP: TCP{MaxConnections: 1024, MaxPerAddress: 128, Idle: 10 * time.Second},
+		},
 		Streams: Streams{Manage: true, Replicas: 1, HistoryAge: 30 * 24 * time.Hour, HistoryBytes: 10 << 30},
 		HTTP:    "127.0.0.1:8080",
 	}
@@ -172,7 +186,10 @@ func TestReloadable(t *testing.T) {
 		"":                                  nil,
 		"ttl: 5s→ttl: 6s":                   nil,
 		"127.0.0.2:4222→127.0.0.2:4223":     {"nats"},
-		"\"127.0.0.1:5300\"→\"[::1]:5301\"": {"dns"},
+		"\"127.0.0.1:5300\"→\"[::1]:5301\"": {"dns.listen"},
+		"idle: 30s→idle: 31s":               nil,
+		"nsid: eu-1→nsid: eu-2":             nil,
+		"/secret-1, →":                      nil,
 		"replicas: 3→replicas: 1":           {"streams"},
 		"8088→8089":                         {"http"},
 	} {
@@ -192,8 +209,8 @@ func TestReloadable(t *testing.T) {
 }
 
 func TestCheckFiles(t *testing.T) {
-	faults := mustLoad(t, "nats: {credentials: missing}\n").CheckFiles()
-	if len(faults) != 1 || faults[0].Field != "nats.credentials" {
+	faults := mustLoad(t, "nats: {credentials: missing}\ndns: {cookies: {secret_files: [missing]}}\n").CheckFiles()
+	if len(faults) != 2 || faults[0].Field != "nats.credentials" || faults[1].Field != "dns.cookies.secret_files[0]" {
 		t.Errorf("got %v", faults)
 	}
 }

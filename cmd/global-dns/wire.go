@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/seamark-mesh/seamark/api"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
 	"github.com/seamark-mesh/seamark/dnsserver"
+	"github.com/seamark-mesh/seamark/dnsserver/cookie"
 	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/replica"
@@ -33,7 +35,12 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	conn := &connection{config: c, logger: p.Logger}
 	followed := replica.New(store, conn, observed, p.Logger)
 	metrics.MustRegister(newCollector(store, followed))
-	dns, err := dnsserver.New(dnsserver.Config{Listen: c.DNS.Listen}, store, observed, p.Logger)
+	random := cookie.NewSecret()
+	settings, faults := c.DNS.Settings(random)
+	if len(faults) > 0 {
+		return proc.Faults(faults)
+	}
+	dns, err := dnsserver.New(dnsserver.Config{Listen: c.DNS.Listen, Settings: settings}, store, observed, p.Logger)
 	if err != nil {
 		return err
 	}
@@ -53,7 +60,10 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 			return proc.Hint(dns.Run(ctx), "another program may use the port, or a port below 1024 needs the right to bind it; change dns.listen")
 		}},
 		proc.Part{Name: "stream", Run: func(ctx context.Context) error { return conn.run(ctx, followed) }},
-		proc.Part{Name: "reload", Run: func(ctx context.Context) error { return watchConfig(ctx, c, p, conn) }},
+		proc.Part{Name: "reload", Run: func(ctx context.Context) error {
+			w := watcher{running: c, random: random, dns: dns, conn: conn, logger: p.Logger}
+			return p.Reloads(ctx, func(why string) { w.reload(p, why) })
+		}},
 	)
 }
 
@@ -236,21 +246,43 @@ func author() string {
 	return "global-dns@" + host
 }
 
-// watchConfig reports what of a changed configuration takes effect: here only the
-// zone, which is a seed and a thing to compare with.
-func watchConfig(ctx context.Context, running Config, p *proc.Process, conn *connection) error {
-	return p.Reloads(ctx, func(why string) {
-		next, faults := Load(p.Path, p.Environ, p.Flags)
-		switch fixed := Reloadable(running, next); {
-		case len(faults) > 0:
-			p.Logger.Error("the new configuration is refused, the old one stays", "why", why, "faults", len(faults), "err", proc.Faults(faults))
-		case len(fixed) > 0:
-			p.Logger.Error("the new configuration is refused: these fields need a restart", "why", why, "fields", fixed)
-		case !next.Zone.Equal(running.Zone):
-			running = next
-			zone := next.Zone
-			conn.seed.Store(&zone)
-			p.Logger.Info("the configured zone has changed: seamark zone apply makes it the zone record", "why", why)
-		}
-	})
+// watcher takes up changes of the configuration. One goroutine uses it.
+type watcher struct {
+	running Config
+	random  cookie.Secret // for cookies, where no file holds one
+	dns     *dnsserver.Server
+	conn    *connection
+	logger  *slog.Logger
+}
+
+// reload takes up what can be changed while running: the settings of dns, the files
+// that they name read anew, and the zone, which is a seed and a thing to compare with.
+// All of the configuration is taken up or nothing of it.
+func (w *watcher) reload(p *proc.Process, why string) {
+	next, faults := Load(p.Path, p.Environ, p.Flags)
+	var settings dnsserver.Settings
+	if len(faults) == 0 {
+		settings, faults = next.DNS.Settings(w.random)
+	}
+	if len(faults) > 0 {
+		w.logger.Error("the new configuration is refused, the old one stays", "why", why, "faults", len(faults), "err", proc.Faults(faults))
+		return
+	}
+	if fixed := Reloadable(w.running, next); len(fixed) > 0 {
+		w.logger.Error("the new configuration is refused: these fields need a restart", "why", why, "fields", fixed)
+		return
+	}
+	if err := w.dns.Reload(settings); err != nil {
+		w.logger.Error("the new configuration is refused, the old one stays", "why", why, "err", err)
+		return
+	}
+	if !reflect.DeepEqual(next.DNS, w.running.DNS) {
+		w.logger.Info("the settings of dns have changed", "why", why)
+	}
+	if !next.Zone.Equal(w.running.Zone) {
+		zone := next.Zone
+		w.conn.seed.Store(&zone)
+		w.logger.Info("the configured zone has changed: seamark zone apply makes it the zone record", "why", why)
+	}
+	w.running = next
 }
