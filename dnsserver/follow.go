@@ -29,3 +29,10 @@ func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
 		}
 	}
 }
+
+// tick keeps the clock of the fast path, to the second.
+func (s *Server) tick(ctx context.Context) {
+	for wait(ctx, time.Second) {
+		s.clock.Store(unixNow())
+	}
+}

@@ -38,6 +38,7 @@ type Server struct {
 
 	table  atomic.Pointer[compile.Table] // what everything is answered from
 	counts atomic.Pointer[[]*readerCounts]
+	clock  atomic.Uint32  // Unix seconds, for cookies; read by the fast path
 	queue  chan *handover // to the complete path
 	idle   chan *handover // free to be filled
 
@@ -116,6 +117,8 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("dns listening", "addresses", s.addresses)
 
 	var readers, rest, workers sync.WaitGroup
+	s.clock.Store(unixNow())
+	rest.Go(func() { s.tick(ctx) })
 	rest.Go(func() { s.follow(ctx, compile.NewCompiler()) })
 	for range s.config.Readers {
 		workers.Go(s.serveQueue)

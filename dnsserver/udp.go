@@ -15,7 +15,7 @@ import (
 // another one would cost more than its answer. What the fast path does not know goes
 // to the queue of the complete path; when that is full, it is dropped before any work.
 func (s *Server) serveUDP(ctx context.Context, k *batch.Socket, counts *readerCounts) {
-	terms := compile.Terms{Turn: rand.Uint32()}
+	terms := compile.Terms{Turn: rand.Uint32(), Sender: k}
 	for {
 		n, err := k.Receive()
 		if err != nil {
@@ -42,10 +42,13 @@ func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, count
 		}
 	}()
 	table := s.table.Load()
-	terms.Payload = s.settings.Load().UDPPayload
+	settings := s.settings.Load()
+	terms.Payload, terms.Cookies, terms.Require = settings.UDPPayload, settings.Cookies, settings.RequireCookies
+	terms.Now = s.clock.Load()
 	for ; i < n; i++ {
 		query := k.Packet(i)
 		terms.Turn++
+		terms.Index = i
 		length, rcode := table.Reply(k.Buffer(), query, terms)
 		if length == 0 {
 			s.hand(k, i, query)

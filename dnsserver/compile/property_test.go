@@ -289,6 +289,21 @@ func TestReplyAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestLabelThatHoldsTheZone: the bytes of the zone's name within a longer label do not
+// make a name of the zone.
+func TestLabelThatHoldsTheZone(t *testing.T) {
+	t.Parallel()
+	table := tableOf(lookuptest.Harbours().View())
+	zone := "\x04mesh\x08internal"
+	for _, head := range []string{"\x0e", "\x0f_", "\x10ab", "\x03svc\x0e", "\x04_tcp\x0e", "\x3f"} {
+		query := append(make([]byte, 12), head+zone+"\x00\x00\x01\x00\x01"...)
+		query[5] = 1
+		if compare(t, table, query, 0) {
+			t.Errorf("%q is answered", head)
+		}
+	}
+}
+
 // FuzzReply feeds packets to both paths.
 func FuzzReply(f *testing.F) {
 	table := tableOf(lookuptest.Harbours().View())

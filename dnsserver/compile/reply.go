@@ -2,8 +2,11 @@ package compile
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/miekg/dns"
+
+	"github.com/seamark-mesh/seamark/dnsserver/cookie"
 )
 
 // Limits of what the fast path looks at.
@@ -12,6 +15,7 @@ const (
 	maxQuery     = 512
 	maxName      = 255
 	optLength    = 11
+	optionHeader = 4
 )
 
 // Room is how long the buffer for a reply must be.
@@ -21,6 +25,17 @@ const Room = headerLength + maxName + 4 + maxBody + optLength + 64
 type Terms struct {
 	Payload int    // the longest reply over UDP that we send, and say that we take, in bytes
 	Turn    uint32 // by how much the records of an address RRset are rotated
+
+	Cookies *cookie.Keys // nil: queries with a cookie go the complete path
+	Require bool         // so do those whose cookie is not good
+	Now     uint32       // Unix seconds
+	Sender  Sender       // of the query; asked only when there is a cookie
+	Index   int
+}
+
+// Sender tells who sent the datagrams of a batch. [batch.Socket] is one.
+type Sender interface {
+	From(i int) netip.AddrPort
 }
 
 // Reply writes the reply to a query that came over UDP into out, which has at least
@@ -48,7 +63,7 @@ func (t *Table) Reply(out, query []byte, terms *Terms) (length, rcode int) {
 	}
 	at += 4
 	e, ok := readOPT(query[at:], additional)
-	if !ok {
+	if !ok || e.cookie != nil && !e.check(terms) {
 		return 0, 0
 	}
 	b, rcode, ok := t.answer(lower[:nameEnd], qtype)
@@ -57,7 +72,7 @@ func (t *Table) Reply(out, query []byte, terms *Terms) (length, rcode int) {
 	}
 	limit := dns.MinMsgSize
 	if e.present {
-		limit = min(max(int(e.size), dns.MinMsgSize), terms.Payload) - optLength
+		limit = min(max(int(e.size), dns.MinMsgSize), terms.Payload) - e.length()
 	}
 	if at+len(b.wire) > limit {
 		return 0, 0
@@ -70,7 +85,7 @@ func (t *Table) Reply(out, query []byte, terms *Terms) (length, rcode int) {
 	end := b.write(out, at, apex, terms.Turn)
 	arcount := b.additional
 	if e.present {
-		end += e.write(out[end:], uint16(terms.Payload))
+		end += e.write(out[end:], terms)
 		arcount++
 	}
 	binary.BigEndian.PutUint64(out[4:], 1<<48|uint64(b.answers)<<32|uint64(b.authority)<<16|uint64(arcount))
@@ -108,29 +123,77 @@ type edns struct {
 	present bool
 	size    uint16
 	do      bool
+	cookie  []byte // the data of a COOKIE option (RFC 7873), of a valid length; nil without
+	keep    bool   // the cookie is good, and goes back as it is
+	client  netip.Addr
 }
 
-// readOPT reads what follows the question; false when it is more than a plain OPT.
+// readOPT reads what follows the question; false when it is more than an OPT without
+// options, or with a cookie as its only one.
 func readOPT(rest []byte, count int) (e edns, ok bool) {
 	if count == 0 {
 		return e, len(rest) == 0
 	}
 	// root, type, size, extended RCODE, version, flags, length
-	if len(rest) != optLength || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != dns.TypeOPT || rest[6] != 0 || rest[9] != 0 || rest[10] != 0 {
+	if len(rest) < optLength || rest[0] != 0 || binary.BigEndian.Uint16(rest[1:]) != dns.TypeOPT || rest[6] != 0 {
 		return e, false
 	}
-	return edns{present: true, size: binary.BigEndian.Uint16(rest[3:]), do: rest[7]&0x80 != 0}, true
+	e = edns{present: true, size: binary.BigEndian.Uint16(rest[3:]), do: rest[7]&0x80 != 0}
+	options := rest[optLength:]
+	if int(binary.BigEndian.Uint16(rest[9:])) != len(options) {
+		return e, false
+	}
+	if len(options) == 0 {
+		return e, true
+	}
+	if len(options) < optionHeader || binary.BigEndian.Uint16(options) != dns.EDNS0COOKIE ||
+		int(binary.BigEndian.Uint16(options[2:])) != len(options)-optionHeader {
+		return e, false
+	}
+	e.cookie = options[optionHeader:]
+	return e, cookie.ValidLength(len(e.cookie))
 }
 
-func (e *edns) write(out []byte, payload uint16) int {
+// check looks at the cookie; false when the complete path must.
+func (e *edns) check(terms *Terms) bool {
+	if terms.Cookies == nil {
+		return false
+	}
+	e.client = terms.Sender.From(terms.Index).Addr()
+	good, renew := terms.Cookies.Verify(e.cookie, e.client, terms.Now)
+	e.keep = good && !renew
+	return good || len(e.cookie) == cookie.ClientLength && !terms.Require
+}
+
+func (e *edns) length() int {
+	if e.cookie == nil {
+		return optLength
+	}
+	return optLength + optionHeader + cookie.Length
+}
+
+// write writes the OPT record of the reply and returns how long it is.
+func (e *edns) write(out []byte, terms *Terms) int {
 	opt := out[:optLength]
 	clear(opt)
 	binary.BigEndian.PutUint16(opt[1:], dns.TypeOPT)
-	binary.BigEndian.PutUint16(opt[3:], payload)
+	binary.BigEndian.PutUint16(opt[3:], uint16(terms.Payload))
 	if e.do {
 		opt[7] = 0x80
 	}
-	return optLength
+	if e.cookie == nil {
+		return optLength
+	}
+	opt[10] = optionHeader + cookie.Length
+	binary.BigEndian.PutUint16(out[optLength:], dns.EDNS0COOKIE)
+	binary.BigEndian.PutUint16(out[optLength+2:], cookie.Length)
+	data := out[optLength+optionHeader:]
+	if e.keep {
+		copy(data, e.cookie)
+	} else {
+		terms.Cookies.Append(data[:0], e.cookie, e.client, terms.Now)
+	}
+	return e.length()
 }
 
 // answer finds what is said to a name in lower case, with its root, and a type.
@@ -185,6 +248,9 @@ func (t *Table) answer(name []byte, qtype uint16) (b *body, rcode int, ok bool) 
 func split(head []byte) (from, top int, ok bool) {
 	underscores, labels := 0, 0
 	for at := 0; at < len(head); labels++ {
+		if at+1+int(head[at]) > len(head) { // a label that reaches into what looks like the zone's name
+			return 0, 0, false
+		}
 		if head[at+1] == '_' {
 			if labels != underscores { // not in front
 				return 0, 0, false
@@ -195,9 +261,6 @@ func split(head []byte) (from, top int, ok bool) {
 		at += 1 + int(head[at])
 		if labels == 1 {
 			from = at
-		}
-		if at > len(head) { // the zone's name ends a label that is longer
-			return 0, 0, false
 		}
 	}
 	switch underscores {
