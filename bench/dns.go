@@ -97,36 +97,50 @@ func (s *site) newAsker() (*asker, error) {
 	return &asker{conn: conn, buffer: make([]byte, 4096)}, nil
 }
 
-// askEvery is the pause between two questions; the kernel makes about twice that of
-// it. A tight loop would take the processor from those who are measured.
-const askEvery = 100 * time.Microsecond
+// askEvery is the pause between two questions while nothing tells that the answer
+// is about to change. A tight loop would take the processor from those who are measured.
+const askEvery = time.Millisecond
 
 // mostWait is how long any one change may take.
 const mostWait = 20 * time.Second
 
 // until asks until an answer matches, and returns when it arrived.
 func (a *asker) until(ctx context.Context, q question, match func(answer) bool) (time.Time, error) {
+	_, answered, err := a.after(ctx, nil, q, match)
+	return answered, err
+}
+
+// after is until, but begins to ask only after a signal, nil for at once, and then
+// asks again as soon as it was answered. An answer can't change before its event is
+// published, so the event is a signal that no change comes before; until then it
+// costs the measured nothing. Signalled is what the signal carried.
+func (a *asker) after(ctx context.Context, signal <-chan time.Time, q question, match func(answer) bool) (signalled, answered time.Time, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, mostWait, fmt.Errorf("%s: the answer did not change within %v", q.name, mostWait))
 	defer cancel()
-	last := time.Time{}
-	for {
-		now := time.Now()
-		if !last.IsZero() {
-			a.gaps = append(a.gaps, now.Sub(last))
+	tight := signal != nil
+	if tight {
+		select {
+		case signalled = <-signal:
+		case <-ctx.Done():
+			return signalled, answered, context.Cause(ctx)
 		}
-		last = now
+	}
+	for {
+		asked := time.Now()
 		got, err := a.ask(q)
 		arrived := time.Now()
 		switch {
 		case err == nil && match(got):
-			return arrived, nil
+			return signalled, arrived, nil
 		case err != nil && !errors.Is(err, errLost):
-			return arrived, err
+			return signalled, arrived, err
+		case ctx.Err() != nil:
+			return signalled, arrived, context.Cause(ctx)
 		}
-		if ctx.Err() != nil {
-			return arrived, context.Cause(ctx)
+		if !tight && !pause(ctx, askEvery) {
+			return signalled, arrived, context.Cause(ctx)
 		}
-		nap(askEvery)
+		a.gaps = append(a.gaps, time.Since(asked))
 	}
 }
 

@@ -66,6 +66,35 @@ func (w *eventWatch) take(m *nats.Msg) {
 	}
 }
 
+// published signals every event of one service as it is published, with the time
+// at which it came.
+func (s *site) published(ctx context.Context, cluster, service string) (<-chan time.Time, error) {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	signal := make(chan time.Time, 1)
+	// Unsubscribed when the connection is closed, at the end of the measurement.
+	_, err = conn.NATS().Subscribe("mesh.v1."+cluster+".svc.*."+service, func(*nats.Msg) {
+		select {
+		case signal <- time.Now():
+		default:
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return signal, conn.NATS().Flush()
+}
+
+// drain takes a signal that nobody waited for.
+func drain(signal <-chan time.Time) {
+	select {
+	case <-signal:
+	default:
+	}
+}
+
 // wait waits until no change is under way, and returns how many still are after
 // 20 s, which it gives up.
 func (w *eventWatch) wait(ctx context.Context) (lost int, err error) {

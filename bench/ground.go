@@ -36,6 +36,9 @@ func newGround(ctx context.Context, o options, say *progress) (*ground, error) {
 	}
 	g := &ground{dir: dir, programs: filepath.Join(dir, "programs"), options: o, progress: say}
 	if _, err := output(ctx, root, "go", "build", "-o", g.programs+string(filepath.Separator), "./cmd/edge-sync", "./cmd/global-dns"); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	// A tree without git has no commit, and can be measured all the same.

@@ -15,10 +15,11 @@ import (
 
 // change is one change of a registry, as bench saw it.
 type change struct {
-	service  string
-	sent     time.Time // before it was sent
-	returned time.Time // when the registry had taken it
-	answered time.Time // when the changed answer arrived
+	service   string
+	sent      time.Time // before it was sent
+	returned  time.Time // when the registry had taken it; zero: not known
+	published time.Time // when bench received its event from NATS; zero: it did not listen
+	answered  time.Time // when the changed answer arrived
 }
 
 // stages of a change's way.
@@ -28,6 +29,8 @@ type stages struct {
 	prepared samples // the agent knows → the event is made
 	stored   samples // the event is made → NATS has stored it
 	answered samples // stored → the changed answer arrived
+	received samples // the event is made → bench has received it
+	resolved samples // bench has received it → the changed answer arrived
 	unknown  int     // changes whose event was not found
 }
 
@@ -80,6 +83,10 @@ func divide(changes []change, history map[string][]registry.Message) stages {
 		st.prepared = append(st.prepared, e.Time.Sub(e.Service.Seen))
 		st.stored = append(st.stored, events[n].Stored.Sub(e.Time))
 		st.answered = append(st.answered, c.answered.Sub(events[n].Stored))
+		if !c.published.IsZero() {
+			st.received = append(st.received, c.published.Sub(e.Time))
+			st.resolved = append(st.resolved, c.answered.Sub(c.published))
+		}
 	}
 	return st
 }
@@ -93,6 +100,10 @@ func (st stages) report(r *result, registry string) {
 	r.times("… until the event is made", st.prepared, "", nil)
 	r.times("… until NATS has stored it", st.stored, "", nil)
 	r.times("… until the changed answer arrived", st.answered, "", nil)
+	if len(st.received) > 0 {
+		r.times("… or: the event is made until bench received it from NATS too", st.received, "", nil)
+		r.times("… until the changed answer arrived", st.resolved, "", nil)
+	}
 	if st.unknown > 0 {
 		r.note("The event of %d changes was not found, so their stages are missing.", st.unknown)
 	}

@@ -14,13 +14,6 @@ import (
 // dieWithParent makes the kernel end a program when bench has ended.
 func dieWithParent(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// nap sleeps for less than a millisecond, which the runtime's timers can't while
-// they wait for the network too. It is too short to be interrupted.
-func nap(d time.Duration) {
-	span := syscall.NsecToTimespec(d.Nanoseconds())
-	_ = syscall.Nanosleep(&span, nil) // a signal only makes it shorter
-}
-
 // ticks are what /proc counts processor time in, a second (USER_HZ).
 const ticks = 100
 

@@ -12,9 +12,6 @@ import (
 // outlives a bench that is killed.
 func dieWithParent(*exec.Cmd) {}
 
-// nap sleeps for as short as the runtime's timers can.
-func nap(d time.Duration) { <-time.NewTimer(d).C }
-
 // usage is what a process has used so far.
 type usage struct {
 	processor time.Duration // user and system

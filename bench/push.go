@@ -29,6 +29,7 @@ type pushBench struct {
 	server     *servers.NacosServer
 	asker      *asker
 	question   question
+	published  <-chan time.Time
 	subscriber *subscriber
 
 	changes []change
@@ -115,6 +116,9 @@ func (b *pushBench) open(ctx context.Context, s *site, fail context.CancelCauseF
 	if _, err := b.asker.until(ctx, b.question, total(1)); err != nil {
 		return err
 	}
+	if b.published, err = s.published(ctx, nacosCluster, serviceName(0)); err != nil {
+		return err
+	}
 	if b.subscriber, err = subscribe(ctx, b.server, serviceName(0)); err != nil {
 		return err
 	}
@@ -144,10 +148,11 @@ func (b *pushBench) one(ctx context.Context, register bool) error {
 	if register {
 		method, hosts = http.MethodPost, 2
 	}
+	drain(b.published)
 	c := change{service: serviceName(0), sent: time.Now()}
 	wrote := write(ctx, b.wg, func(ctx context.Context) error { return b.put(ctx, method, serviceName(0), "10.0.0.2") })
 	var err error
-	if c.answered, err = b.asker.until(ctx, b.question, total(hosts)); err != nil {
+	if c.published, c.answered, err = b.asker.after(ctx, b.published, b.question, total(hosts)); err != nil {
 		return err
 	}
 	pushed, err := b.subscriber.until(ctx, hosts)
