@@ -20,6 +20,7 @@ type Fold struct {
 	quarantine map[Fact]uint64   // the sequence of a fact's latest message, when it can't be used
 	voided     []Fact
 	changes    changes // since the last View
+	lister     lister
 	past       recorder
 	unknown    unknowns
 }
@@ -62,6 +63,7 @@ func (f *Fold) View() *View {
 	v.delta = f.changes.freeze(&v)
 	v.past = f.past.freeze()
 	v.names = f.names.freeze()
+	v.listed = f.lister.freeze()
 	v.clusters = maps.Clone(f.clusters)
 	clear(f.dirty) // their states now belong to v
 	f.shared = true
@@ -199,6 +201,9 @@ func (f *Fold) replace(c *ClusterState, key ServiceKey, record *Record, forgotte
 		f.names.set(labels, name)
 	} else {
 		f.names.delete(labels)
+	}
+	if (known > 0) != (before > 0) {
+		f.lister.note(labels, known > 0)
 	}
 	f.view.services += known - before
 	f.view.conflicts += beyond(known, 1) - beyond(before, 1)

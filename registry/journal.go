@@ -20,7 +20,7 @@ const (
 // so it does not matter in which batches this reader published its Views, and the
 // cost is in proportion to what changed.
 //
-// The earlier View tells what shapes the zone: its names with their entries, which
+// The earlier View tells what shapes the zone: its names with their entries and lists, which
 // clusters are known with their records, and the zone record. Its counts, revisions
 // and marks, and [View.HasNamespace], are those of v.
 //
@@ -80,6 +80,7 @@ func (v *View) Since(sequence uint64) (older *View, changed Delta, ok bool) {
 	}
 	if len(changed.Names) > 0 {
 		old.names = names.freeze()
+		old.listed = v.relisted(&old, changed.Names)
 	}
 	slices.SortFunc(changed.Names, Labels.Compare)
 	slices.Sort(changed.Clusters)

@@ -20,6 +20,7 @@ type View struct {
 	clusters   map[ClusterID]*ClusterState
 	names      table[Labels, *Name]
 	namespaces map[namespaceKey]bool
+	listed     listed
 	conflicts  int
 	services   int
 	unknown    table[Labels, int]
