@@ -24,6 +24,7 @@ type DNS struct {
 	Cookies    Cookies  `yaml:"cookies"`
 	NSID       string   `yaml:"nsid" help:"what clients that ask for an NSID are told"`
 	Chaos      Chaos    `yaml:"chaos"`
+	Transfer   Transfer `yaml:"transfer"`
 }
 
 // TCP bounds what connections may take.
@@ -93,6 +94,7 @@ func (d *DNS) check(r *config.Report) {
 	checkText(r, "dns.nsid", d.NSID, packet.MaxNSID)
 	checkText(r, "dns.chaos.version", d.Chaos.Version, maxChaos)
 	checkText(r, "dns.chaos.id", d.Chaos.ID, maxChaos)
+	d.Transfer.check(r)
 }
 
 // checkText accepts printable ASCII.
@@ -112,13 +114,15 @@ func (d DNS) Settings(random cookie.Secret) (dnsserver.Settings, []config.Fault)
 	if len(secrets) == 0 {
 		secrets = []cookie.Secret{random}
 	}
+	zone, more := d.Transfer.settings()
 	return dnsserver.Settings{
 		UDPPayload:     d.UDPPayload,
 		MaxConnections: d.TCP.MaxConnections, MaxPerAddress: d.TCP.MaxPerAddress, Idle: d.TCP.Idle,
 		Cookies:  cookie.NewKeys(secrets[0], secrets[1:]...),
 		NSID:     d.NSID,
 		Identity: lookup.Identity{Version: d.Chaos.Version, ID: d.Chaos.ID},
-	}, faults
+		Transfer: zone,
+	}, append(faults, more...)
 }
 
 func (c Cookies) read() (secrets []cookie.Secret, faults []config.Fault) {
@@ -138,16 +142,25 @@ func (c Cookies) read() (secrets []cookie.Secret, faults []config.Fault) {
 
 // readSecret reads one secret. The error contains nothing of it.
 func readSecret(path string) (cookie.Secret, error) {
+	text, err := readSecretText(path)
+	if err != nil {
+		return cookie.Secret{}, err
+	}
+	return cookie.ParseSecret(text)
+}
+
+// readSecretText reads a file that holds a secret and little else.
+func readSecretText(path string) (string, error) {
 	f, err := os.Open(path)
 	if err == nil {
 		defer f.Close()
 		var text []byte
 		if text, err = io.ReadAll(io.LimitReader(f, maxSecretFile)); err == nil {
-			return cookie.ParseSecret(string(text))
+			return string(text), nil
 		}
 	}
 	if why, ok := errors.AsType[*os.PathError](err); ok {
 		err = why.Err
 	}
-	return cookie.Secret{}, fmt.Errorf("can't be read: %w", err)
+	return "", fmt.Errorf("can't be read: %w", err)
 }
