@@ -22,10 +22,12 @@ var (
 
 // TestRegistries takes each registry through what happens to it, and to what
 // stands between it and DNS, on the real daemons and real servers. The steps
-// follow each other on one mesh; the whole history is audited at the end.
+// follow each other on one mesh for each registry, while the other registries have
+// theirs; the whole history is audited at the end.
 func TestRegistries(t *testing.T) {
 	for kind, open := range registries {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			registry := open(t)
 			m := newMesh(t)
 			registry.put(t, "stays", instance{id: "s1", address: "10.0.0.7", port: 7000}) // so that nothing below empties the registry
