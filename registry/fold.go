@@ -323,6 +323,10 @@ func (f *Fold) endQuarantine(fact Fact, sequence uint64) {
 
 func (f *Fold) countQuarantine(fact Fact, by int) {
 	if id, ok := fact.Writer.Cluster(); ok {
-		f.cluster(id).Quarantined += by
+		c := f.cluster(id)
+		c.Quarantined += by
+		if fact.Kind != KindNote {
+			c.Unusable += by
+		}
 	}
 }

@@ -86,6 +86,7 @@ type ClusterState struct {
 	Snapshot       *SnapshotMark
 	SnapshotAt     Stamp
 	Quarantined    int // facts whose latest message can't be used
+	Unusable       int // of these, the ones that a resync publishes again: all but notes
 }
 
 // Sequence returns the stream sequence of the last message that was taken in.

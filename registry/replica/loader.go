@@ -2,45 +2,56 @@ package replica
 
 import (
 	"context"
-	"fmt"
+	"sync"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
 )
 
-// loader reads again what was missed, one thing at a time and beside the tail, so
-// that one cluster's faults do not hold up what changes in the others. It belongs
-// to Run's goroutine.
+// loader reads again what was missed, beside the tail: of one writer one thing at a
+// time, of several writers by turns, so that one cluster's faults hold up neither
+// what changes in the others nor what was missed of them. It belongs to Run's
+// goroutine.
 type loader struct {
 	loads    chan found
-	busy     bool
-	rest     time.Time // after a load that failed
-	reloads  map[registry.ClusterID]*job
+	running  map[registry.Writer]bool
+	rest     map[registry.Writer]time.Time // after a load that failed
+	turns    []registry.Writer             // who has something to load, the next one first
+	reloads  map[registry.ClusterID]*reload
 	reloaded map[registry.ClusterID]time.Time
-	behind   map[registry.Fact]*job
+	behind   map[registry.Writer]*backlog
 }
 
-// job is one thing to load: a whole cluster, or what stands behind a message.
+// reload is a whole cluster to load.
+type reload struct {
+	reason string
+	due    time.Time
+}
+
+// backlog is what has to be looked for behind one writer's messages.
+type backlog struct {
+	before   map[registry.Fact]uint64 // all facts, and before which sequence
+	queue    []registry.Fact          // those that nobody looks for at the moment
+	searched int                      // facts that were looked for
+}
+
+// job is what is loaded of one writer at once: the whole cluster, or some facts.
 type job struct {
-	cluster registry.ClusterID
-	reason  string
-	due     time.Time
-	fact    registry.Fact // when cluster is ""
-	before  uint64
+	writer registry.Writer
+	reload *reload // nil: facts
+	facts  []behind
 }
 
-func (j *job) writer() registry.Writer {
-	if j.cluster != "" {
-		return registry.Writer(j.cluster)
-	}
-	return j.fact.Writer
+type behind struct {
+	fact   registry.Fact
+	before uint64
 }
 
-// found is what a job brought.
+// found is what a job brought, for each of its facts.
 type found struct {
 	*job
-	messages []registry.Message
-	err      error
+	messages [][]registry.Message
+	errs     []error
 }
 
 // Pauses between two loads of one cluster. A digest that goes on to differ is the
@@ -50,10 +61,18 @@ const (
 	digestPause = time.Minute
 )
 
+// Bounds of what is loaded at once.
+const (
+	maxJobs  = 4  // writers
+	jobFacts = 32 // facts of one writer, before it is another's turn
+	jobLoads = 8  // of these at the same time
+)
+
 func newLoader() loader {
 	return loader{
-		loads: make(chan found), reloads: map[registry.ClusterID]*job{},
-		reloaded: map[registry.ClusterID]time.Time{}, behind: map[registry.Fact]*job{},
+		loads: make(chan found), running: map[registry.Writer]bool{}, rest: map[registry.Writer]time.Time{},
+		reloads: map[registry.ClusterID]*reload{}, reloaded: map[registry.ClusterID]time.Time{},
+		behind: map[registry.Writer]*backlog{},
 	}
 }
 
@@ -62,112 +81,152 @@ func (l *loader) reload(cluster registry.ClusterID, reason string, now time.Time
 	if l.reloads[cluster] != nil {
 		return
 	}
-	j := &job{cluster: cluster, reason: reason, due: now}
+	r := &reload{reason: reason, due: now}
 	if last, known := l.reloaded[cluster]; known {
 		if reason != "gap" && now.Sub(last) < digestPause {
 			return // the next lease will ask again
 		}
 		if due := last.Add(gapPause); due.After(now) {
-			j.due = due
+			r.due = due
 		}
 	}
-	l.reloads[cluster] = j
+	l.queue(registry.Writer(cluster))
+	l.reloads[cluster] = r
+}
+
+// queue gives a writer its turn, if it has none.
+func (l *loader) queue(w registry.Writer) {
+	if !l.pending(w) {
+		l.turns = append(l.turns, w)
+	}
+}
+
+// pending reports whether there is anything to load of a writer.
+func (l *loader) pending(w registry.Writer) bool {
+	b := l.behind[w]
+	cluster, own := w.Cluster()
+	return b != nil && len(b.before) > 0 || own && l.reloads[cluster] != nil
 }
 
 // lookBehind asks for what stands in the history of a fact before a message that
-// can't be used. Only facts that shape a View are worth it.
-func (l *loader) lookBehind(fact registry.Fact, before uint64) {
-	switch fact.Kind {
-	case registry.KindService, registry.KindCluster, registry.KindEpoch, registry.KindSnapshot, registry.KindZone:
-		l.behind[fact] = &job{fact: fact, before: before}
+// can't be used. Only facts that shape a View are worth it; of these, the few that
+// are no service come first. It reports whether the fact is one of them.
+func (l *loader) lookBehind(fact registry.Fact, before uint64) bool {
+	if !shapesView(fact.Kind) {
+		return false
 	}
+	l.queue(fact.Writer)
+	b := l.behind[fact.Writer]
+	if b == nil {
+		b = &backlog{before: map[registry.Fact]uint64{}}
+		l.behind[fact.Writer] = b
+	}
+	_, known := b.before[fact]
+	b.before[fact] = before
+	switch {
+	case known:
+	case fact.Kind == registry.KindService:
+		b.queue = append(b.queue, fact)
+	default:
+		b.queue = append([]registry.Fact{fact}, b.queue...)
+	}
+	return true
 }
 
-// next returns what to load now; nil when nothing is due.
-func (l *loader) next(now time.Time) *job {
-	if l.busy || now.Before(l.rest) {
-		return nil
+func shapesView(k registry.Kind) bool {
+	switch k {
+	case registry.KindService, registry.KindCluster, registry.KindEpoch, registry.KindSnapshot, registry.KindZone:
+		return true
 	}
-	for _, j := range l.reloads {
-		if !j.due.After(now) {
-			l.busy = true
+	return false
+}
+
+// facts counts what is still looked for.
+func (l *loader) facts() (count int) {
+	for _, b := range l.behind {
+		count += len(b.before)
+	}
+	return count
+}
+
+// next returns what to load now, of the writer whose turn it is; nil when nothing is
+// due or enough is on its way.
+func (l *loader) next(now time.Time) *job {
+	for range len(l.turns) {
+		if len(l.running) >= maxJobs {
+			return nil
+		}
+		w := l.turns[0]
+		l.turns = l.turns[1:]
+		if !l.pending(w) {
+			continue
+		}
+		l.turns = append(l.turns, w)
+		if l.running[w] || now.Before(l.rest[w]) {
+			continue
+		}
+		if j := l.jobOf(w, now); j != nil {
+			l.running[w] = true
 			return j
 		}
 	}
-	for _, j := range l.behind {
-		l.busy = true
-		return j
-	}
 	return nil
+}
+
+// jobOf returns what is due of a writer; nil when nothing is.
+func (l *loader) jobOf(w registry.Writer, now time.Time) *job {
+	if cluster, own := w.Cluster(); own {
+		if r := l.reloads[cluster]; r != nil && !r.due.After(now) {
+			return &job{writer: w, reload: r}
+		}
+	}
+	b := l.behind[w]
+	if b == nil || len(b.queue) == 0 {
+		return nil
+	}
+	j := &job{writer: w}
+	count := min(len(b.queue), jobFacts)
+	for _, fact := range b.queue[:count] {
+		j.facts = append(j.facts, behind{fact, b.before[fact]})
+	}
+	b.queue = b.queue[count:]
+	return j
+}
+
+// ended takes a fact off the list, unless it must be looked for again: the load
+// failed, or another look was asked for meanwhile. It reports whether it was.
+func (l *loader) ended(f behind, failed bool) bool {
+	b := l.behind[f.fact.Writer]
+	if failed || b.before[f.fact] != f.before {
+		b.queue = append(b.queue, f.fact)
+		return false
+	}
+	b.searched++
+	delete(b.before, f.fact)
+	return true
 }
 
 // load does a job and gives what it brought to Run's goroutine.
 func (r *Replica) load(ctx context.Context, j *job) {
 	f := found{job: j}
-	if j.cluster != "" {
-		f.messages, f.err = r.stream.LoadWriter(ctx, registry.Writer(j.cluster))
+	if j.reload != nil {
+		messages, err := r.stream.LoadWriter(ctx, j.writer)
+		f.messages, f.errs = [][]registry.Message{messages}, []error{err}
 	} else {
-		f.messages, f.err = r.stream.LoadFact(ctx, j.fact, j.before)
+		f.messages, f.errs = make([][]registry.Message, len(j.facts)), make([]error, len(j.facts))
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, jobLoads)
+		for n, b := range j.facts {
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				f.messages[n], f.errs[n] = r.stream.LoadFact(ctx, b.fact, b.before)
+			})
+		}
+		wg.Wait()
 	}
 	select {
 	case r.loads <- f:
 	case <-ctx.Done():
-	}
-}
-
-// fill folds what a job brought. What stands behind the last message that was
-// followed is left to come that way: a View is the state at one sequence. It
-// returns what is to be ordered, or nil.
-func (r *Replica) fill(ctx context.Context, f found) (order func()) {
-	r.busy = false
-	if f.err != nil {
-		r.rest = time.Now().Add(time.Second)
-		if ctx.Err() == nil && r.news(f.writer(), "load") {
-			r.logger.Warn("what was missed can't be loaded: trying until it can", "writer", string(f.writer()), "service", f.fact.Service.String(), "err", f.err)
-		}
-		return nil
-	}
-	for _, m := range f.messages {
-		if m.Sequence > r.followed {
-			break
-		}
-		if out := r.fold.Apply(m); f.cluster != "" && out.Result == registry.Quarantined {
-			r.lookBehind(m.Fact, m.Sequence)
-		}
-	}
-	if r.behind[f.fact] == f.job {
-		delete(r.behind, f.fact)
-	}
-	for _, fact := range r.fold.Voided() {
-		r.lookBehind(fact, r.followed+1)
-	}
-	if r.synced.Load() && f.cluster != "" && len(r.reloads) == 1 && !r.rereading {
-		r.fold.Synced() // what a gap left out is there
-	}
-	v := r.fold.View()
-	if r.synced.Load() {
-		r.store.Publish(v)
-	}
-	if f.cluster == "" {
-		return nil
-	}
-	delete(r.reloads, f.cluster)
-	r.reloaded[f.cluster] = time.Now()
-	r.observer.Repaired(f.cluster, f.reason)
-	r.logger.Warn("a cluster was loaded again", "cluster", string(f.cluster), "reason", f.reason)
-	l, _, _ := r.Lease(f.cluster)
-	if c := v.Cluster(f.cluster); f.reason == "revision" || f.reason == "digest" && differs(l, c) {
-		return func() { r.orderResync(ctx, l, c) }
-	}
-	return nil
-}
-
-// orderResync asks the agent to mend what loading again did not.
-func (r *Replica) orderResync(ctx context.Context, l registry.Lease, c *registry.ClusterState) {
-	reason := fmt.Sprintf("at epoch %d revision %d the lease has %d services with digest %s, the stream is at revision %d and has %d with %s",
-		l.Epoch, l.Revision, l.Keys, l.Digest, c.Revision, c.Services, c.Digest)
-	r.logger.Error("a cluster differs from its agent's lease: asking for a resync", "cluster", string(c.ID), "why", reason)
-	if err := r.stream.OrderResync(ctx, c.ID, reason); err != nil && ctx.Err() == nil {
-		r.logger.Warn("a resync can't be ordered", "cluster", string(c.ID), "err", err)
 	}
 }

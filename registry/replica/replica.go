@@ -22,7 +22,9 @@ type Stream interface {
 	Follow(ctx context.Context, f func(messages []registry.Message, caughtUp bool) error) error
 	// LoadWriter returns the last message of each fact of one writer, in stream order.
 	LoadWriter(ctx context.Context, w registry.Writer) ([]registry.Message, error)
-	// LoadFact returns all messages of one fact that stand before a sequence, in order.
+	// LoadFact searches the history of one fact before a sequence, backwards, for the
+	// newest message that can be read, and returns it, or none; of an epoch's record
+	// it returns the latest ones, in order.
 	LoadFact(ctx context.Context, f registry.Fact, before uint64) ([]registry.Message, error)
 	// WatchLeases delivers every writer's lease, then each new one.
 	WatchLeases(ctx context.Context, f func(l registry.Lease, stored, received time.Time)) error
@@ -59,6 +61,7 @@ type Replica struct {
 	atEnd     time.Time // when the stream's end was first reached
 	said      map[complaint]time.Time
 	met       map[registry.ClusterID]registry.Stamp // where each cluster stood when its last lease came, and the time in that lease
+	amiss     map[registry.ClusterID]*amiss
 	loader
 
 	mu    sync.Mutex // guards known
@@ -90,7 +93,7 @@ func New(store *registry.Store, stream Stream, observer Observer, logger *slog.L
 	return &Replica{
 		store: store, stream: stream, observer: observer, logger: logger, fold: registry.NewFold(),
 		batches: make(chan batch), leases: make(chan registry.Lease, 64), said: map[complaint]time.Time{},
-		met:    map[registry.ClusterID]registry.Stamp{},
+		met: map[registry.ClusterID]registry.Stamp{}, amiss: map[registry.ClusterID]*amiss{},
 		loader: newLoader(), known: map[registry.ClusterID]sighting{},
 	}
 }
@@ -143,9 +146,12 @@ func (r *Replica) Run(ctx context.Context) error {
 				wg.Go(order)
 			}
 		case <-tick.C:
+			for _, order := range r.mend(ctx, time.Now()) {
+				wg.Go(order)
+			}
 		}
 		r.finishStart()
-		if j := r.next(time.Now()); j != nil {
+		for j := r.next(time.Now()); j != nil; j = r.next(time.Now()) {
 			wg.Go(func() { r.load(ctx, j) })
 		}
 	}
@@ -226,7 +232,7 @@ func (r *Replica) take(b batch) {
 		if out.Result == registry.Quarantined {
 			r.complain(m, out.Reason)
 			if !b.tail {
-				r.lookBehind(m.Fact, m.Sequence)
+				r.seek(m.Fact, m.Sequence)
 			}
 		}
 		if cluster, own := m.Fact.Writer.Cluster(); own && out.Gap && b.tail {
@@ -234,7 +240,7 @@ func (r *Replica) take(b batch) {
 		}
 	}
 	for _, fact := range r.fold.Voided() {
-		r.lookBehind(fact, r.followed+1)
+		r.seek(fact, r.followed+1)
 	}
 	if b.caughtUp && r.atEnd.IsZero() {
 		r.atEnd = time.Now()
@@ -260,21 +266,45 @@ func (r *Replica) take(b batch) {
 	}
 }
 
-// startPatience is how long the start waits for what stands behind messages that
-// can't be used. Beyond it their facts are not known yet, and all others answered.
-const startPatience = 30 * time.Second
+// How long the start waits for what stands behind messages that can't be used.
+// Beyond it their facts are not known yet ([registry.View.Unknown]), and all others
+// answered.
+const (
+	startPatience = 30 * time.Second
+	fairShare     = 1000 // facts that are looked for of each writer; others do not wait for more
+)
+
+// complete reports whether the start need not wait any longer: an honest cluster has
+// few messages that can't be used, and all others' are not to wait for one that
+// writes little else.
+func (r *Replica) complete() bool {
+	if time.Since(r.atEnd) >= startPatience {
+		return true
+	}
+	for _, b := range r.behind {
+		if len(b.before) > 0 && b.searched < fairShare {
+			return false
+		}
+	}
+	return true
+}
 
 // finishStart shows the first View, once it is complete.
 func (r *Replica) finishStart() {
-	if r.synced.Load() || r.atEnd.IsZero() || len(r.behind) > 0 && time.Since(r.atEnd) < startPatience {
+	if r.synced.Load() || r.atEnd.IsZero() || !r.complete() {
 		return
+	}
+	for _, b := range r.behind {
+		for fact := range b.before {
+			r.fold.Missing(fact, true)
+		}
 	}
 	r.fold.Synced()
 	v := r.fold.View()
 	r.store.Publish(v)
 	r.synced.Store(true)
 	r.logger.Info("caught up with the stream", "sequence", v.Sequence(), "services", v.Services(),
-		"clusters", len(v.Clusters()), "facts_unknown", len(r.behind))
+		"clusters", len(v.Clusters()), "facts_unknown", r.facts())
 }
 
 // complain says in the log that a message can't be used.

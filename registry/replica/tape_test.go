@@ -26,6 +26,7 @@ type spool struct {
 	loadErr     error                // of LoadWriter
 	factErr     error                // of LoadFact
 	loadTakes   time.Duration        // how long LoadWriter takes
+	factTakes   time.Duration        // how long LoadFact takes
 	loads       []registry.Writer    // what LoadWriter was asked for
 	facts       []registry.Fact      // what LoadFact was asked for
 	orders      []registry.ClusterID // resyncs that were ordered
@@ -179,14 +180,23 @@ func (t *spool) LoadWriter(ctx context.Context, w registry.Writer) ([]registry.M
 // LoadFact is the stream's.
 func (t *spool) LoadFact(ctx context.Context, f registry.Fact, before uint64) (out []registry.Message, err error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.facts = append(t.facts, f)
+	takes, err := t.factTakes, t.factErr
 	for _, k := range t.messages {
 		if k.fact == f && k.sequence < before {
-			out = append(out, k.message())
+			if m := k.message(); m.Refused == nil {
+				out = append(out, m)
+			}
 		}
 	}
-	return out, errors.Join(t.factErr, ctx.Err())
+	t.mu.Unlock()
+	if err := errors.Join(sleep(ctx, takes), err); err != nil {
+		return nil, err
+	}
+	if f.Kind != registry.KindEpoch {
+		out = out[max(0, len(out)-1):]
+	}
+	return out, nil
 }
 
 // WatchLeases is the stream's.
