@@ -12,12 +12,15 @@ import (
 type kind int
 
 const (
-	absent     kind = iota // no such name
-	branch                 // nothing but names below it
-	apex                   // the zone's own name
-	nameserver             // one of the zone's name servers
-	service                // a service, in all clusters or in one
-	gateways               // a cluster's gateways, or one of them
+	absent       kind = iota // no such name
+	branch                   // nothing but names below it
+	apex                     // the zone's own name
+	nameserver               // one of the zone's name servers
+	service                  // a service, in all clusters or in one
+	gateways                 // a cluster's gateways, or one of them
+	domains                  // the list of namespaces
+	serviceTypes             // the list of a namespace's types of service
+	instancesOf              // the list of services of a type, and nothing else
 )
 
 // place is what a name in the zone stands for.
@@ -29,6 +32,9 @@ type place struct {
 	gateway string                 // one gateway's name; "": all of the cluster
 	port    string                 // in front of the name, by name or number; "": none
 	https   bool                   // the port stands in _number._https, not in _port._tcp
+
+	namespace string // of a list: whose; also where a service's port has the same name as a type
+	instance  bool   // of a service: it is looked at as an instance of the type that is its port
 }
 
 // The labels in front of which a port stands.
@@ -86,13 +92,28 @@ func find(v *registry.View, name, head string) place {
 		labels[count], rest, more = strings.Cut(rest, ".")
 	}
 	top := head[strings.LastIndexByte(head, '.')+1:]
-	if top != "svc" && top != "cluster" && top != "gw" {
+	switch {
+	case top == udpLabel && count < maxLabels:
+		return findDomains(v, labels[:count])
+	case top != "svc" && top != "cluster" && top != "gw":
 		return findNameserver(v, name)
-	}
-	if count == maxLabels {
+	case count == maxLabels:
 		return place{}
 	}
-	above := labels[:count-1]
+	p := findPorts(v, top, labels[:count-1])
+	if top == "svc" && count > 2 && (p.kind == absent || p.port != "" && !p.https) {
+		if b := findBrowsed(v, labels[:count-1]); p.kind == absent {
+			return b
+		} else if b.kind == instancesOf {
+			p.namespace = b.namespace
+		}
+	}
+	return p
+}
+
+// findPorts finds the names with a port in front and those without; above are the
+// labels in front of top.
+func findPorts(v *registry.View, top string, above []string) place {
 	switch {
 	case len(above) > 1 && (above[1] == tcpLabel || above[1] == httpsLabel):
 		port, ok := strings.CutPrefix(above[0], "_")

@@ -112,8 +112,12 @@ func universe() []string {
 	}
 	for name := range labels {
 		addPorts(name, "svc")
+		add("_services", "_dns-sd", "_udp", name, "svc")
 		for namespace := range labels {
 			addPorts(name, namespace, "svc")
+			for _, port := range []string{"_http", "_https", "_80"} {
+				add(name, port, "_tcp", namespace, "svc")
+			}
 			for _, cluster := range someClusters {
 				addPorts(name, namespace, string(cluster), "cluster")
 			}
@@ -128,6 +132,8 @@ func universe() []string {
 	}
 	add("a", "dns")
 	add("_services", "_dns-sd", "_udp")
+	add("b", "_dns-sd", "_udp")
+	add("lb", "_dns-sd", "_udp")
 	return slices.SortedFunc(maps.Keys(set), func(a, b string) int {
 		if d := strings.Count(a, ".") - strings.Count(b, "."); d != 0 {
 			return d

@@ -26,8 +26,11 @@ const maxName = 254
 // records returns the RRset of one type at a place, and what belongs beside it.
 func (p place) records(v *registry.View, owner string, qtype uint16) (answer, additional []dns.RR) {
 	zone := v.Zone()
-	if qtype == dns.TypeANY {
+	switch qtype {
+	case dns.TypeANY:
 		return p.minimalAny(owner, seconds(zone.TTL)), nil
+	case dns.TypePTR:
+		return p.pointers(v, owner), nil
 	}
 	switch p.kind {
 	case apex:
@@ -54,7 +57,7 @@ func (p place) records(v *registry.View, owner string, qtype uint16) (answer, ad
 				return p.services(v, owner, ttl)
 			}
 		case dns.TypeSVCB:
-			if p.port != "" && !p.https {
+			if p.port != "" && !p.https && !p.instance {
 				return p.bindings(v, owner, ttl, qtype)
 			}
 		case dns.TypeHTTPS:

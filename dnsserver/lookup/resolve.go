@@ -102,7 +102,7 @@ func parseType(s string) (uint16, error) {
 func why(v *registry.View, name string, qtype uint16) []Why {
 	head, _ := within(name, v.Zone().Name)
 	p := find(v, name, head)
-	if p.kind == apex || p.kind == branch || p.kind == nameserver {
+	if p.kind != service && p.kind != gateways && p.kind != absent {
 		return []Why{}
 	}
 	entrances := p.entrances(v)

@@ -12,7 +12,7 @@ import (
 // Part names a piece of the zone whose records come and go together: those about
 // one service, one cluster's gateways, one namespace, or the zone itself. No record
 // belongs to two Parts. Parts are comparable; make them with [OfZone], [OfCluster],
-// [OfNamespace] and [OfService].
+// [OfNamespaces], [OfNamespace] and [OfService].
 type Part struct {
 	kind    partKind
 	labels  registry.Labels
@@ -24,6 +24,7 @@ type partKind int
 const (
 	partZone partKind = iota
 	partCluster
+	partNamespaces
 	partNamespace
 	partService
 )
@@ -35,7 +36,10 @@ func OfZone() Part { return Part{kind: partZone} }
 // OfCluster is the part with the names of a cluster's gateways.
 func OfCluster(id registry.ClusterID) Part { return Part{kind: partCluster, cluster: id} }
 
-// OfNamespace is the part by which a namespace's services are browsed.
+// OfNamespaces is the part with the list of namespaces.
+func OfNamespaces() Part { return Part{kind: partNamespaces} }
+
+// OfNamespace is the part with the lists by which a namespace's services are browsed.
 func OfNamespace(label string) Part {
 	return Part{kind: partNamespace, labels: registry.Labels{Namespace: label}}
 }
@@ -70,60 +74,98 @@ func Parts(v *registry.View) iter.Seq[Part] {
 				return
 			}
 		}
+		namespaces := map[string]bool{}
 		for n := range v.Names() {
 			if !yield(OfService(n.Labels)) {
 				return
 			}
+			if at := n.Labels.Namespace; !namespaces[at] {
+				namespaces[at] = true
+				if !yield(OfNamespace(at)) {
+					return
+				}
+			}
 		}
+		yield(OfNamespaces())
 	}
 }
 
 // Changed yields every part whose records may differ between two Views, each once;
 // change is the Delta between them. The zone of newer is that of older, where of
 // these parts the older records are replaced by the newer ones. It costs nothing
-// for what did not change, except that a cluster's record leads to all of its
-// services.
+// for what did not change, except that a cluster's record, and a namespace that
+// becomes too large to be browsed or ceases to be, lead to all services behind them.
 func Changed(older, newer *registry.View, change registry.Delta) iter.Seq[Part] {
 	if change.All || !ready(older) || !ready(newer) || change.Zone && reshapes(older.Zone(), newer.Zone()) {
 		return partsOfEither(older, newer)
 	}
-	return func(yield func(Part) bool) {
-		if change.Zone && !yield(OfZone()) {
-			return
+	c := changed{older: older, newer: newer, seen: map[Part]bool{}}
+	c.collect(change)
+	return slices.Values(c.parts)
+}
+
+// changed collects parts, each once.
+type changed struct {
+	older, newer *registry.View
+	parts        []Part
+	seen         map[Part]bool
+	toggled      map[string]bool // namespaces that can be browsed in one of the Views only
+}
+
+func (c *changed) add(p Part) {
+	if !c.seen[p] {
+		c.seen[p] = true
+		c.parts = append(c.parts, p)
+	}
+}
+
+func (c *changed) collect(change registry.Delta) {
+	if change.Zone {
+		c.add(OfZone())
+	}
+	for _, id := range change.Clusters {
+		c.add(OfCluster(id))
+	}
+	for _, l := range change.Names {
+		c.add(OfService(l))
+		c.namespace(l)
+	}
+	if len(change.Clusters) == 0 && len(c.toggled) == 0 {
+		return
+	}
+	for n := range c.newer.Names() {
+		behind := slices.ContainsFunc(n.Entries[0].Records, func(r *registry.Record) bool {
+			_, found := slices.BinarySearch(change.Clusters, r.Cluster)
+			return found
+		})
+		if behind {
+			c.add(OfNamespace(n.Labels.Namespace))
 		}
-		for _, id := range change.Clusters {
-			if !yield(OfCluster(id)) {
-				return
-			}
-		}
-		for _, l := range change.Names {
-			if !yield(OfService(l)) {
-				return
-			}
-		}
-		if len(change.Clusters) > 0 {
-			servicesBehind(newer, change, yield)
+		if behind || c.toggled[n.Labels.Namespace] {
+			c.add(OfService(n.Labels))
 		}
 	}
 }
 
-// servicesBehind yields the services that the changed clusters know and that did
-// not change themselves.
-func servicesBehind(v *registry.View, change registry.Delta, yield func(Part) bool) {
-	for n := range v.Names() {
-		known := slices.ContainsFunc(n.Entries[0].Records, func(r *registry.Record) bool {
-			_, found := slices.BinarySearch(change.Clusters, r.Cluster)
-			return found
-		})
-		if !known {
-			continue
+// namespace adds what a changed name means for the lists: something only when the
+// service came or went, or other clusters know it.
+func (c *changed) namespace(l registry.Labels) {
+	was, before := c.older.Lookup(l)
+	is, after := c.newer.Lookup(l)
+	if before && after && slices.EqualFunc(was.Records, is.Records, func(a, b *registry.Record) bool { return a.Cluster == b.Cluster }) {
+		return
+	}
+	c.add(OfNamespace(l.Namespace))
+	_, could := c.older.Listed(l.Namespace)
+	_, can := c.newer.Listed(l.Namespace)
+	if could != can {
+		if c.toggled == nil {
+			c.toggled = map[string]bool{}
 		}
-		if _, found := slices.BinarySearchFunc(change.Names, n.Labels, registry.Labels.Compare); found {
-			continue
-		}
-		if !yield(OfService(n.Labels)) {
-			return
-		}
+		c.toggled[l.Namespace] = true
+	}
+	if could != can || !before || !after {
+		c.add(OfNamespaces())
 	}
 }
 
@@ -151,6 +193,8 @@ func (p Part) within(v *registry.View) bool {
 	case partService:
 		_, known := v.Name(p.labels)
 		return known
+	case partNamespace:
+		return v.HasNamespace(p.labels.Namespace, "")
 	}
 	return true
 }
@@ -179,6 +223,12 @@ func (p Part) Records(v *registry.View) iter.Seq[dns.RR] {
 			w.cluster(p.cluster)
 		case partService:
 			w.service(p.labels)
+		case partNamespace:
+			w.lists(p.labels.Namespace)
+		case partNamespaces:
+			for _, label := range []string{"b", "lb"} {
+				w.sets(place{kind: domains}, label+"."+browseLabel+"."+udpLabel+"."+w.zone.Name, dns.TypePTR)
+			}
 		}
 	}
 }
@@ -266,5 +316,27 @@ func (w *walk) service(l registry.Labels) {
 		if p.cluster = w.view.Cluster(r.Cluster); p.cluster != nil {
 			w.names(p, l.Name+"."+l.Namespace+"."+string(r.Cluster)+".cluster."+w.zone.Name)
 		}
+	}
+	w.instances(place{kind: service, entry: e, instance: true}, l)
+}
+
+// instances yields what stands at a service's names as an instance of its types.
+func (w *walk) instances(p place, l registry.Labels) {
+	if _, ok := w.view.Listed(l.Namespace); !ok {
+		return
+	}
+	for _, port := range p.portLabels(w.view) {
+		if p.port = port; p.hasType(w.view, port) {
+			w.sets(p, l.Name+"._"+port+"."+tcpLabel+"."+l.Namespace+".svc."+w.zone.Name, dns.TypeSRV, dns.TypeTXT)
+		}
+	}
+}
+
+// lists yields the lists of a namespace.
+func (w *walk) lists(namespace string) {
+	above := namespace + ".svc." + w.zone.Name
+	w.sets(place{kind: serviceTypes, namespace: namespace}, servicesLabel+"."+browseLabel+"."+udpLabel+"."+above, dns.TypePTR)
+	for _, port := range types(w.view, namespace) {
+		w.sets(place{kind: instancesOf, namespace: namespace, port: port}, "_"+port+"."+tcpLabel+"."+above, dns.TypePTR)
 	}
 }

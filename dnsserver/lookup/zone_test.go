@@ -101,32 +101,116 @@ func TestChangedParts(t *testing.T) {
 		f.Synced()
 		newer := f.View()
 
-		got, want := map[string]bool{}, map[string]bool{}
-		for rr := range lookup.Zone(older) {
+		checkChanged(t, older, newer, newer.Delta())
+	})
+}
+
+// TestChangedSince: the same between a View and one that it went back to, whose zone is
+// the one that stood then.
+func TestChangedSince(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		messages := drawWorld(t).Messages()
+		f := registry.NewFold()
+		f.Synced()
+		for _, m := range messages {
+			f.Apply(m)
+		}
+		newer := f.View()
+		back := rapid.IntRange(0, len(messages)-1).Draw(t, "back to")
+		older, change, ok := newer.Since(messages[back].Sequence)
+		if !ok {
+			t.Fatalf("the journal does not reach back to %d", messages[back].Sequence)
+		}
+		want := slices.Sorted(maps.Keys(zoneLines(lookuptest.Fold(messages[:back+1]))))
+		if d := cmp.Diff(want, slices.Sorted(maps.Keys(zoneLines(older)))); d != "" {
+			t.Fatalf("going back gives another zone (-want +got):\n%s", d)
+		}
+		checkChanged(t, older, newer, change)
+	})
+}
+
+func zoneLines(v *registry.View) map[string]bool {
+	all := map[string]bool{}
+	for rr := range lookup.Zone(v) {
+		all[rr.String()] = true
+	}
+	return all
+}
+
+// checkChanged: the newer zone is the older one with the changed parts replaced.
+func checkChanged(t interface{ Fatalf(string, ...any) }, older, newer *registry.View, change registry.Delta) {
+	got := zoneLines(older)
+	parts := map[lookup.Part]bool{}
+	for p := range lookup.Changed(older, newer, change) {
+		if parts[p] {
+			t.Fatalf("%+v comes twice", p)
+		}
+		parts[p] = true
+		for rr := range p.Records(older) {
+			delete(got, rr.String())
+		}
+	}
+	for p := range parts {
+		for rr := range p.Records(newer) {
 			got[rr.String()] = true
 		}
-		parts := map[lookup.Part]bool{}
-		for p := range lookup.Changed(older, newer, newer.Delta()) {
-			if parts[p] {
-				t.Fatalf("%+v comes twice", p)
+	}
+	if d := cmp.Diff(slices.Sorted(maps.Keys(zoneLines(newer))), slices.Sorted(maps.Keys(got))); d != "" {
+		t.Fatalf("the zone differs (-want +got):\n%s", d)
+	}
+}
+
+// TestListTooLong: a namespace with too many names can't be browsed, and can be again
+// when one leaves; its services are answered all the same.
+func TestListTooLong(t *testing.T) {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	w.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "203.0.113.1"))
+	for n := range registry.MaxListed {
+		w.Service("amber", "shop", fmt.Sprintf("s-%04d", n), lookuptest.Instance("a", registry.Passing, ""))
+	}
+	f := registry.NewFold()
+	applied := 0
+	view := func() *registry.View {
+		for ; applied < len(w.Messages()); applied++ {
+			f.Apply(w.Messages()[applied])
+		}
+		f.Synced()
+		return f.View()
+	}
+	check := func(v *registry.View, listed int) {
+		t.Helper()
+		if got := len(ask(v, "_http._tcp.shop.svc.mesh.internal.", "PTR").Answer); got != listed {
+			t.Errorf("%d services are listed, want %d", got, listed)
+		}
+		for name, want := range map[string]int{
+			"b._dns-sd._udp.mesh.internal.": 1, "_services._dns-sd._udp.shop.svc.mesh.internal.": 1, "s-0007._http._tcp.shop.svc.mesh.internal.": 0,
+		} {
+			r := ask(v, name, "PTR")
+			if listed == 0 && r.RCode != dns.RcodeNameError || listed > 0 && (r.RCode != dns.RcodeSuccess || len(r.Answer) != want) {
+				t.Errorf("%s: got %s", name, transcript(r))
 			}
-			parts[p] = true
-			for rr := range p.Records(older) {
-				delete(got, rr.String())
-			}
 		}
-		for p := range parts {
-			for rr := range p.Records(newer) {
-				got[rr.String()] = true
-			}
+		if got := ask(v, "_http._tcp.s-0007.shop.svc.mesh.internal.", "SRV"); len(got.Answer) != 1 {
+			t.Errorf("a service of the namespace: got %s", transcript(got))
 		}
-		for rr := range lookup.Zone(newer) {
-			want[rr.String()] = true
-		}
-		if d := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); d != "" {
-			t.Fatalf("the zone differs (-want +got):\n%s", d)
-		}
-	})
+	}
+	older := view()
+	check(older, registry.MaxListed)
+	w.Service("amber", "shop", "one-more", lookuptest.Instance("a", registry.Passing, ""))
+	newer := view()
+	check(newer, 0)
+	checkChanged(t, older, newer, newer.Delta())
+	back, change, ok := newer.Since(older.Sequence())
+	if !ok {
+		t.Fatal("the journal does not reach back")
+	}
+	check(back, registry.MaxListed)
+	checkChanged(t, back, newer, change)
+	w.Forget("amber", "shop", "s-0000")
+	last := view()
+	check(last, registry.MaxListed)
+	checkChanged(t, newer, last, last.Delta())
 }
 
 // TestChangedCostsWhatChanged: one service's change is one part, whatever else
@@ -145,8 +229,17 @@ func TestChangedCostsWhatChanged(t *testing.T) {
 	w.Service("bronze", "shop", "web")
 	newer := apply()
 	got := slices.Collect(lookup.Changed(older, newer, newer.Delta()))
-	if want := []lookup.Part{lookup.OfService(registry.Labels{Namespace: "shop", Name: "web"})}; !slices.Equal(got, want) {
+	want := []lookup.Part{lookup.OfService(registry.Labels{Namespace: "shop", Name: "web"})}
+	if !slices.Equal(got, want) {
 		t.Errorf("a service's change: got %+v, want %+v", got, want)
+	}
+	older = newer
+	w.Service("amber", "lab", "young", lookuptest.Instance("a", registry.Passing, ""))
+	newer = apply()
+	got = slices.Collect(lookup.Changed(older, newer, newer.Delta()))
+	want = []lookup.Part{lookup.OfService(registry.Labels{Namespace: "lab", Name: "young"}), lookup.OfNamespace("lab"), lookup.OfNamespaces()}
+	if !slices.Equal(got, want) {
+		t.Errorf("a service that comes: got %+v, want %+v", got, want)
 	}
 	older = newer
 	z := lookuptest.Zone()
