@@ -196,7 +196,20 @@ func (s *Server) tellSecondaries(ctx context.Context) {
 	notifier := transfer.Notifier{
 		Views: s.views, Observer: s.observer, Log: s.log, Reloaded: s.transfers.reloaded,
 		Answering: func() uint64 { return s.table.Load().View().Sequence() },
+		Source:    s.source,
 		Settings:  func() *transfer.Settings { return &s.settings.Load().Transfer },
 	}
 	notifier.Run(ctx)
+}
+
+// source returns the address that a secondary knows this server by: one that is
+// listened on, of the same family, and loopback only for a secondary that is there.
+func (s *Server) source(secondary netip.Addr) netip.Addr {
+	secondary = secondary.Unmap()
+	for _, a := range s.Addresses() {
+		if own := a.Addr(); own.Is4() == secondary.Is4() && !own.IsUnspecified() && own.IsLoopback() == secondary.IsLoopback() {
+			return own
+		}
+	}
+	return netip.Addr{}
 }

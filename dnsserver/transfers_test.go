@@ -412,3 +412,18 @@ func TestNotifyAfterReload(t *testing.T) {
 	}
 	s.seen.await(t, "notify answered", 2)
 }
+
+func TestSourceOfNotify(t *testing.T) {
+	s := &Server{listening: make(chan struct{})}
+	close(s.listening)
+	for _, a := range []string{"127.0.0.1:53", "0.0.0.0:53", "192.0.2.1:53", "[::1]:53"} {
+		s.addresses = append(s.addresses, netip.MustParseAddrPort(a))
+	}
+	for secondary, want := range map[string]string{
+		"192.0.2.53": "192.0.2.1", "::ffff:192.0.2.53": "192.0.2.1", "127.0.0.5": "127.0.0.1", "::1": "::1", "2001:db8::53": "invalid IP",
+	} {
+		if got := s.source(netip.MustParseAddr(secondary)); got.String() != want {
+			t.Errorf("to %s from %s, want %s", secondary, got, want)
+		}
+	}
+}

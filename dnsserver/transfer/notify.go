@@ -38,6 +38,9 @@ type Notifier struct {
 	// change asks for the SOA at once, and would take an older one for no change.
 	Answering func() uint64
 
+	// Source returns the address to tell a secondary from, because most believe only
+	// their primaries'; the zero Addr lets the system choose.
+	Source   func(secondary netip.Addr) netip.Addr
 	Observer Observer
 	Log      *slog.Logger
 }
@@ -59,7 +62,7 @@ func (n *Notifier) runWith(ctx context.Context, settings *Settings) {
 	tellers := make([]*teller, 0, len(settings.Notify))
 	for _, target := range settings.Notify {
 		key, _ := settings.Keys.Find(target.Key)
-		t := &teller{target: target.Address, key: key, observer: n.Observer, log: n.Log, changed: make(chan struct{}, 1)}
+		t := &teller{target: target.Address, source: n.Source(target.Address.Addr()), key: key, observer: n.Observer, log: n.Log, changed: make(chan struct{}, 1)}
 		tellers = append(tellers, t)
 		wg.Go(func() { t.run(ctx) })
 	}
@@ -107,6 +110,7 @@ func (n *Notifier) watch(ctx context.Context, tellers []*teller) {
 // teller tells one secondary.
 type teller struct {
 	target   netip.AddrPort
+	source   netip.Addr
 	key      tsig.Key // the zero Key: none
 	observer Observer
 	log      *slog.Logger
@@ -201,6 +205,9 @@ func (t *teller) exchange(ctx context.Context, v *registry.View) (rcode int, err
 		packet, mac = tsig.Request(packet, t.key, time.Now())
 	}
 	var dialer net.Dialer
+	if t.source.IsValid() {
+		dialer.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.source, 0))
+	}
 	conn, err := dialer.DialContext(ctx, "udp", t.target.String())
 	if err != nil {
 		return 0, fmt.Errorf("transfer: %w", err)

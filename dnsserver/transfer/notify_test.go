@@ -160,6 +160,7 @@ func notify(t *testing.T, z *zone, settings *atomic.Pointer[Settings], reloaded 
 	n := Notifier{
 		Views: z.store, Settings: settings.Load, Reloaded: reloaded, Observer: seen, Log: slog.New(slog.DiscardHandler),
 		Answering: func() uint64 { return z.store.View().Sequence() },
+		Source:    func(netip.Addr) netip.Addr { return netip.MustParseAddr("127.0.0.9") },
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var wg sync.WaitGroup
@@ -183,6 +184,9 @@ func TestNotify(t *testing.T) {
 	soa := first.m.Answer[0].(*dns.SOA)
 	if first.m.Opcode != dns.OpcodeNotify || !first.m.Authoritative || first.m.Question[0] != (dns.Question{Name: "mesh.internal.", Qtype: dns.TypeSOA, Qclass: dns.ClassINET}) || soa.Serial != z.store.View().Serial() {
 		t.Errorf("got %v", first.m)
+	}
+	if from := first.from.IP.String(); from != "127.0.0.9" {
+		t.Errorf("told from %s", from)
 	}
 	s.answer(t, first, dns.RcodeSuccess)
 	var last uint32
