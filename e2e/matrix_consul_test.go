@@ -55,8 +55,7 @@ func (s *stage) consulCases(t *testing.T) {
 	for name, run := range map[string]func(*testing.T, *stage, *staged){
 		"states of a service's checks":       testConsulServiceChecks,
 		"states of a node's checks":          testConsulNodeChecks,
-		"maintenance":                        testConsulMaintenance,
-		"checks that an agent runs":          testConsulAgentChecks,
+		"an agent's checks and maintenance":  testConsulAgent,
 		"a whole node deregistered":          testConsulNodeGone,
 		"weights":                            testConsulWeights,
 		"version and metadata":               testConsulMetadata,
@@ -101,6 +100,8 @@ func testConsulServiceChecks(t *testing.T, s *stage, c *staged) {
 	// What a check prints is no change.
 	n.check(t, "check:c1", "c1", api.HealthWarning, "another output")
 	s.nothing(t, c, "checks", state{1, 1})
+	n.deregister(t, api.CatalogDeregistration{CheckID: "check:c1"}) // no check at all: passing
+	s.expect(t, c, "checks", state{1, 1}, "~c1 health 1/1")
 	s.expect(t, c, "checks-beside", state{1, 1})
 }
 
@@ -121,8 +122,14 @@ func testConsulNodeChecks(t *testing.T, s *stage, c *staged) {
 	s.nothing(t, c, "node-checks-too", state{1, 1})
 }
 
+// testConsulAgent alone uses the node of the server's own agent.
+func testConsulAgent(t *testing.T, s *stage, c *staged) {
+	testConsulAgentChecks(t, s, c)
+	testConsulMaintenance(t, s, c)
+}
+
 // testConsulMaintenance registers with a real Consul agent (that of the server) and
-// switches maintenance on and off as an operator does. It alone uses that node.
+// switches maintenance on and off as an operator does.
 func testConsulMaintenance(t *testing.T, s *stage, c *staged) {
 	agent := s.consulNode("").client.Agent()
 	for _, r := range []api.AgentServiceRegistration{
@@ -162,16 +169,39 @@ func testConsulMaintenance(t *testing.T, s *stage, c *staged) {
 	s.expect(t, c, "maintained", state{1, 1}, "-m1 1/1")
 }
 
+// testConsulAgentChecks has a real Consul agent run a TTL check through all its
+// states, which the agent then tells the catalog.
 func testConsulAgentChecks(t *testing.T, s *stage, c *staged) {
-	// An agent of its own would be another process; the TTL check's life is the same in the catalog of this node.
-	n := s.consulNode("ttl-node")
-	service := consulService("t1", "ttl")
-	n.register(t, service, nil) // no check at all: passing
-	s.expect(t, c, "ttl", state{1, 1}, "+t1 1/1")
-	n.check(t, "service:t1", "t1", api.HealthCritical, "TTL expired")
-	s.expect(t, c, "ttl", state{0, 1}, "~t1 health 0/1")
-	n.deregister(t, api.CatalogDeregistration{CheckID: "service:t1"})
-	s.expect(t, c, "ttl", state{1, 1}, "~t1 health 1/1")
+	agent := s.consulNode("").client.Agent()
+	err := agent.ServiceRegister(&api.AgentServiceRegistration{
+		ID: "t1", Name: "ttl", Address: "10.2.0.9", Port: 80,
+		Check: &api.AgentServiceCheck{CheckID: "ttl:t1", TTL: "1h"}, // critical until it is told otherwise
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.expect(t, c, "ttl", state{0, 1}, "+t1 0/1")
+	for _, flip := range []struct {
+		to   string
+		want state
+		says []string
+	}{
+		{api.HealthPassing, state{1, 1}, []string{"~t1 health 1/1"}},
+		{api.HealthWarning, state{1, 1}, []string{"~t1 health 1/1"}},
+		{api.HealthWarning, state{1, 1}, nil},
+		{api.HealthCritical, state{0, 1}, []string{"~t1 health 0/1"}},
+		{api.HealthWarning, state{1, 1}, []string{"~t1 health 1/1"}},
+		{api.HealthPassing, state{1, 1}, []string{"~t1 health 1/1"}},
+	} {
+		if err := agent.UpdateTTL("ttl:t1", "it says so", flip.to); err != nil {
+			t.Fatal(err)
+		}
+		s.expect(t, c, "ttl", flip.want, flip.says...)
+	}
+	if err := agent.ServiceDeregister("t1"); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(t, c, "ttl", state{0, 0}, "-t1 0/0")
 }
 
 func testConsulNodeGone(t *testing.T, s *stage, c *staged) {
