@@ -43,3 +43,27 @@ func BenchmarkAnswer(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkBrowse asks for the lists of a namespace that is as large as one that can be
+// browsed.
+func BenchmarkBrowse(b *testing.B) {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	for _, id := range []registry.ClusterID{"amber", "bronze", "cobalt"} {
+		w.Cluster(id, lookuptest.Gateway("gw", 1, 80, "203.0.113.1"))
+		for n := range registry.MaxListed {
+			w.Service(id, "shop", fmt.Sprintf("s-%04d", n), lookuptest.Instance("a", registry.Passing, ""))
+		}
+	}
+	v := w.View()
+	for what, name := range map[string]string{
+		"instances": "_http._tcp.shop.svc.mesh.internal.", "no instances": "_never._tcp.shop.svc.mesh.internal.", "types": "_services._dns-sd._udp.shop.svc.mesh.internal.",
+	} {
+		b.Run(what, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				ask(v, name, "PTR")
+			}
+		})
+	}
+}

@@ -36,36 +36,82 @@ func isType(port string) bool {
 	return len(port) <= 15 && strings.ContainsFunc(port, func(c rune) bool { return 'a' <= c && c <= 'z' }) && !strings.Contains(port, "--")
 }
 
-// types returns the types of service in a namespace, sorted; none when it can't be
-// browsed.
-func types(v *registry.View, namespace string) []string {
+// behind visits the clusters that know a service of a namespace that can be browsed,
+// each once, until visit returns false. It looks at no more services than it must:
+// mostly all clusters know one of the first.
+func behind(v *registry.View, namespace string, visit func(*registry.ClusterState) bool) {
 	names, _ := v.Listed(namespace)
-	seen := map[registry.ClusterID]bool{}
-	var all []string
+	unseen := map[registry.ClusterID]*registry.ClusterState{}
+	for _, c := range v.Clusters() {
+		if c.Record != nil {
+			unseen[c.ID] = c
+		}
+	}
 	for _, name := range names {
 		e, ok := v.Lookup(registry.Labels{Namespace: namespace, Name: name})
 		if !ok {
 			continue
 		}
 		for _, r := range e.Records {
-			if seen[r.Cluster] {
-				continue
-			}
-			seen[r.Cluster] = true
-			c := v.Cluster(r.Cluster)
-			if c == nil || c.Record == nil {
-				continue
-			}
-			for n := range c.Record.Gateways {
-				for port := range c.Record.Gateways[n].Ports {
-					if isType(port) {
-						all = append(all, port)
-					}
+			if c := unseen[r.Cluster]; c != nil {
+				if delete(unseen, r.Cluster); !visit(c) {
+					return
 				}
 			}
 		}
+		if len(unseen) == 0 {
+			return
+		}
 	}
+}
+
+// types returns the types of service in a namespace, sorted; none when it can't be
+// browsed.
+func types(v *registry.View, namespace string) []string {
+	var all []string
+	behind(v, namespace, func(c *registry.ClusterState) bool {
+		for n := range c.Record.Gateways {
+			for port := range c.Record.Gateways[n].Ports {
+				if isType(port) {
+					all = append(all, port)
+				}
+			}
+		}
+		return true
+	})
 	return sortedOnce(all)
+}
+
+// hasTypes reports whether there is any type of service in a namespace.
+func hasTypes(v *registry.View, namespace string) (found bool) {
+	behind(v, namespace, func(c *registry.ClusterState) bool {
+		found = slices.ContainsFunc(c.Record.Gateways, func(g registry.Gateway) bool {
+			for port := range g.Ports {
+				if isType(port) {
+					return true
+				}
+			}
+			return false
+		})
+		return !found
+	})
+	return found
+}
+
+// hasInstances reports whether there is a service of a type in a namespace.
+func hasInstances(v *registry.View, namespace, port string) (found bool) {
+	if !isType(port) || !slices.ContainsFunc(v.Clusters(), func(c *registry.ClusterState) bool { return hasPortNamed(c, port) }) {
+		return false
+	}
+	behind(v, namespace, func(c *registry.ClusterState) bool {
+		found = hasPortNamed(c, port)
+		return !found
+	})
+	return found
+}
+
+func hasPortNamed(c *registry.ClusterState, port string) bool {
+	return c.Record != nil && slices.ContainsFunc(c.Record.Gateways, func(g registry.Gateway) bool { return g.Ports[port] > 0 })
 }
 
 // hasType reports whether a gateway of the place has a port of this very name, which
@@ -126,11 +172,8 @@ func findBrowsed(v *registry.View, labels []string) place {
 	case slices.Equal(above, []string{browseLabel, udpLabel}), slices.Equal(above, []string{udpLabel}), slices.Equal(above, []string{tcpLabel}):
 	case len(above) == 2 && above[1] == tcpLabel:
 		port, ok := strings.CutPrefix(above[0], "_")
-		if !ok || !isType(port) {
-			return place{}
-		}
 		p.kind, p.port = instancesOf, port
-		if len(instances(v, namespace, port)) == 0 {
+		if !ok || !hasInstances(v, namespace, port) {
 			return place{}
 		}
 		return p
@@ -139,7 +182,7 @@ func findBrowsed(v *registry.View, labels []string) place {
 	default:
 		return place{}
 	}
-	if len(types(v, namespace)) == 0 {
+	if !hasTypes(v, namespace) {
 		return place{}
 	}
 	return p

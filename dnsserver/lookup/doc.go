@@ -7,8 +7,12 @@
 //	<service>.svc                        the same, for the namespace "default"
 //	<service>.<namespace>.<cluster>.cluster   that cluster only
 //	<cluster>.gw, <gateway>.<cluster>.gw      that cluster's gateways
-//	_<port>._tcp.<any of the above>      SRV; the port by name or by number
+//	_<port>._tcp.<any of the above>      SRV and SVCB; the port by name or by number
+//	_<number>._https.<any of the above>  HTTPS, for URLs with that port
+//	_services._dns-sd._udp.<namespace>.svc and others  PTR: lists, to browse
 //	the apex, and the zone's own name servers
+//
+// docs/dns.md says what stands at each of them.
 //
 // What it promises:
 //
@@ -25,6 +29,9 @@
 //     (§5). TTLs lie within [registry.MinTTL] and [registry.MaxTTL].
 //   - The records of a [Response] belong to the caller.
 //
+//   - [Zone] yields exactly what [Answer] says, and [Changed] what differs between two
+//     Views, in proportion to what changed.
+//
 // What it does not do: packets, their sizes and their rotation (package dnsserver),
-// and zone transfers.
+// and the messages of zone transfers.
 package lookup
