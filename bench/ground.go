@@ -65,6 +65,13 @@ func (g *ground) measure(ctx context.Context, m measurement) (r result, err erro
 		Quick: g.options.quick, Versions: map[string]string{"Go": runtime.Version()},
 	}
 	s.versions = r.Versions
+	r.IdleBefore = "an unknown part"
+	if idle, err := idleShare(ctx, time.Second); err == nil {
+		r.IdleBefore = fmt.Sprintf("%.0f %%", 100*idle)
+		if idle < 0.9 {
+			s.say("the machine is busy with other things (idle for %s of the time): so are the figures", r.IdleBefore)
+		}
+	}
 	if g.options.hold > 0 {
 		r.Held = g.options.hold.String()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -62,6 +63,46 @@ func usageOf(pid int) (usage, error) {
 		}
 	}
 	return u, nil
+}
+
+// idleShare measures for a while which part of the processors' time nobody uses, 0 to 1.
+func idleShare(ctx context.Context, span time.Duration) (float64, error) {
+	idleBefore, allBefore, err := processorTimes()
+	if err != nil {
+		return 0, err
+	}
+	if !pause(ctx, span) {
+		return 0, context.Cause(ctx)
+	}
+	idleAfter, allAfter, err := processorTimes()
+	if err != nil {
+		return 0, err
+	}
+	return (idleAfter - idleBefore) / max(allAfter-allBefore, 1), nil
+}
+
+// processorTimes are ticks of all processors since the system started.
+func processorTimes() (idle, all float64, err error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line)
+	const counted = 9 // the name, user, nice, system, idle, waiting, interrupts (2), stolen; guests are in user
+	if len(fields) < counted {
+		return 0, 0, fmt.Errorf("/proc/stat begins with %q", line)
+	}
+	for n, field := range fields[1:counted] {
+		ticks, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return 0, 0, err
+		}
+		if all += ticks; n == 3 || n == 4 {
+			idle += ticks
+		}
+	}
+	return idle, all, nil
 }
 
 // serverPID finds the process that bench started in a folder.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os/exec"
 	"time"
@@ -22,6 +23,8 @@ type usage struct {
 var errNoProc = errors.New("this system has no /proc")
 
 func usageOf(int) (usage, error) { return usage{}, errNoProc }
+
+func idleShare(context.Context, time.Duration) (float64, error) { return 0, errNoProc }
 
 func serverPID(string) (int, error) { return 0, errNoProc }
 

@@ -36,6 +36,7 @@ type result struct {
 	Commit     string            `json:"commit"`
 	LoadBefore string            `json:"load_before"` // load averages of 1, 5 and 15 minutes
 	LoadAfter  string            `json:"load_after"`
+	IdleBefore string            `json:"idle_before"` // share of the processors' time in the second before
 	Held       string            `json:"held,omitempty"`
 	Quick      bool              `json:"quick,omitempty"`
 	Figures    []figure          `json:"figures"`
@@ -135,8 +136,8 @@ func (r result) page() string {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "- %s\n", n)
 	}
-	fmt.Fprintf(&b, "\n%s, commit %s, %.0f s. Load average before %s, after %s.\n", r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Commit,
-		r.Seconds, r.LoadBefore, r.LoadAfter)
+	fmt.Fprintf(&b, "\n%s, commit %s, %.0f s. Just before, the processors were idle for %s of the time; load average before %s, after %s.\n",
+		r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Commit, r.Seconds, r.IdleBefore, r.LoadBefore, r.LoadAfter)
 	fmt.Fprintf(&b, "%s; %s.\n", r.Machine, versionList(r.Versions))
 	return b.String()
 }

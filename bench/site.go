@@ -34,6 +34,8 @@ type site struct {
 	link string // URL of NATS as the daemons see it
 	dns  string // host:port of global-dns
 	http string // host:port of its HTTP interface
+
+	serving *daemon // global-dns, where it is compared with other servers
 }
 
 func (g *ground) newSite(name string) (*site, error) {

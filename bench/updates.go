@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/seamark-mesh/seamark/e2e/servers"
+	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
+)
+
+// updater publishes as the agent of one cluster does. One goroutine uses it at a time.
+type updater struct {
+	end      *stream.Writer
+	cluster  registry.ClusterID
+	epoch    uint64
+	revision uint64
+	fence    uint64
+	services int
+	done     int
+	within   time.Duration // in which done changes were published
+}
+
+// updatesRate is how many changes a second are published.
+const updatesRate = 1000
+
+func servingName(n int) string {
+	return fmt.Sprintf("service-%06d.team-%d.svc.mesh.internal", n, n%100)
+}
+
+// startServing starts global-dns on one core and fills the stream: every cluster has
+// all services, and one gateway. It returns who can change the last cluster's.
+func (s *site) startServing(ctx context.Context, services int) (*updater, error) {
+	if err := s.startNATS(ctx); err != nil {
+		return nil, err
+	}
+	ports, err := servers.FreePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	s.dns, s.http = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+	config, err := s.write("global-dns.yaml", map[string]any{
+		"zone": map[string]any{"name": "mesh.internal.", "nameservers": []any{map[string]any{"name": "ns1.mesh.internal.", "addresses": []string{"198.51.100.53"}}}},
+		"nats": map[string]any{"servers": []string{s.link}},
+		"dns":  map[string]any{"listen": []string{s.dns}, "transfer": map[string]any{"allow": []string{"127.0.0.1/32"}}},
+		"http": s.http,
+	})
+	if err != nil {
+		return nil, err
+	}
+	program, args := pinned(serverCore, filepath.Join(s.programs, "global-dns"), "--config", config)
+	if s.serving, err = s.startDaemon(program, nil, args...); err != nil {
+		return nil, err
+	}
+	s.atEnd(s.serving.stop)
+	if err := s.eventually(ctx, 30*time.Second, s.serving, func() error { return get(ctx, "http://"+s.http+"/readyz", nil) }); err != nil {
+		return nil, err
+	}
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var u *updater
+	for c := range servingClusters {
+		s.say("publishing cluster %d of %d", c+1, servingClusters)
+		if u, err = fillCluster(ctx, conn, registry.ClusterID(fmt.Sprintf("cluster-%d", c)), c, services); err != nil {
+			return nil, err
+		}
+	}
+	return u, s.eventually(ctx, time.Minute, s.serving, func() error {
+		var all struct{ Clusters []struct{ Services int } }
+		if err := get(ctx, "http://"+s.http+"/v1/clusters", &all); err != nil {
+			return err
+		}
+		known := 0
+		for _, c := range all.Clusters {
+			known += c.Services
+		}
+		if known != servingClusters*services {
+			return fmt.Errorf("%d of %d records are known", known, servingClusters*services)
+		}
+		return nil
+	})
+}
+
+func (u *updater) event(kind registry.Kind) *registry.Event {
+	u.revision++
+	writer := registry.Writer(u.cluster)
+	return &registry.Event{
+		Schema: registry.Schema, ID: fmt.Sprintf("%s-%d-%d-%s", writer, u.epoch, u.revision, rand.Text()), Kind: kind, Writer: writer,
+		Epoch: u.epoch, Revision: u.revision, Time: time.Now().UTC(), Agent: "bench", Cause: registry.CauseChange,
+	}
+}
+
+func (u *updater) service(n int, healthy bool) *registry.Event {
+	e := u.event(registry.KindService)
+	state := bootstrapService(n)
+	if !healthy {
+		instances := state.Instances
+		for i := range instances {
+			instances[i].Health = registry.Critical
+		}
+		state = registry.NewServiceState(registry.ServiceKey{Namespace: state.Namespace, Name: state.Name}, &registry.Service{
+			Key: registry.ServiceKey{Namespace: state.Namespace, Name: state.Name}, Instances: instances,
+		})
+	}
+	state.Changed, state.Seen, state.Index = registry.Stamp{Epoch: u.epoch, Revision: e.Revision, Time: e.Time}, e.Time, "1"
+	e.Service = &state
+	return e
+}
+
+// fillCluster publishes a cluster's gateway and all services.
+func fillCluster(ctx context.Context, conn *stream.Conn, cluster registry.ClusterID, number, services int) (*updater, error) {
+	u := &updater{end: conn.Writer(registry.Writer(cluster)), cluster: cluster, epoch: uint64(time.Now().Unix()), services: services}
+	begin := u.event(registry.KindEpoch)
+	begin.Takeover = &registry.EpochRecord{}
+	var err error
+	if u.fence, err = u.end.PutEpoch(ctx, begin, 0); err != nil {
+		return nil, err
+	}
+	record := u.event(registry.KindCluster)
+	gateways, refused := registry.CleanGateways([]registry.Gateway{{
+		Name: "gw-1", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{198, 51, 100, byte(number + 1)})}, Ports: map[string]int{"http": 8080}, Weight: 1,
+	}}, true, nil)
+	if len(refused) > 0 {
+		return nil, refused[0]
+	}
+	record.Cluster = &registry.ClusterRecord{Cluster: cluster, Source: "bench", Gateways: gateways}
+	events := []*registry.Event{record}
+	for n := range services {
+		events = append(events, u.service(n, true))
+		if len(events) >= 200 || n == services-1 {
+			if _, err := u.end.Publish(ctx, events, u.fence); err != nil {
+				return nil, err
+			}
+			events = nil
+		}
+	}
+	return u, nil
+}
+
+// begin lets health flips land, ten at a time, until the returned function is called.
+func (u *updater) begin(ctx context.Context) (end func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		began, published := time.Now(), 0
+		defer func() { u.done, u.within = u.done+published, u.within+time.Since(began) }()
+		for n := 0; ; {
+			due := int(time.Since(began).Seconds() * updatesRate)
+			if published >= due {
+				if !pause(ctx, time.Millisecond) {
+					ended <- nil
+					return
+				}
+				continue
+			}
+			var events []*registry.Event
+			for range min(due-published, 100) {
+				events = append(events, u.service(n*7919%u.services, n/u.services%2 == 1))
+				n++
+			}
+			if _, err := u.end.Publish(context.WithoutCancel(ctx), events, u.fence); err != nil {
+				ended <- err
+				return
+			}
+			published += len(events)
+		}
+	}()
+	return func() error { cancel(); return <-ended }
+}
+
+// rate is how many changes a second really landed.
+func (u *updater) rate() float64 { return float64(u.done) / max(u.within.Seconds(), 0.001) }
