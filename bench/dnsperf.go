@@ -46,7 +46,7 @@ func (s *site) ask(ctx context.Context, d *daemon, address, queries string, last
 	if err != nil {
 		return load{}, err
 	}
-	args := []string{"-s", host, "-p", port, "-d", queries, "-l", strconv.FormatFloat(lasts.Seconds(), 'f', 0, 64), "-e", "-c", "128", "-T", "1", "-q", "256"}
+	args := []string{"-s", host, "-p", port, "-d", queries, "-l", strconv.FormatFloat(lasts.Seconds(), 'f', 0, 64), "-e", "-c", "128", "-T", "1", "-q", "256", "-t", "1"}
 	if rate > 0 {
 		args = append(args, "-Q", strconv.Itoa(rate), "-v")
 	}
@@ -98,7 +98,7 @@ func readDNSPerf(text []byte) (l load, answers float64, err error) {
 			return l, 0, fmt.Errorf("dnsperf printed %q: %w", line, err)
 		}
 	}
-	if answers == 0 || lost > answers/1000 {
+	if answers == 0 || lost > answers/50 {
 		return l, 0, fmt.Errorf("%.0f answers and %.0f lost:\n%.2000s", answers, lost, text)
 	}
 	if len(times) > 0 {

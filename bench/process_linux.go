@@ -145,3 +145,34 @@ func connectionsTo(pid, port int) (int, error) {
 	}
 	return count, nil
 }
+
+// usageOfTree returns the processor time of a process and of all below it.
+func usageOfTree(pid int) (time.Duration, error) {
+	u, err := usageOf(pid)
+	if err != nil {
+		return 0, err
+	}
+	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return 0, err
+	}
+	total := u.processor
+	for _, file := range children {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				return 0, err
+			}
+			below, err := usageOfTree(child)
+			if err != nil {
+				return 0, err
+			}
+			total += below
+		}
+	}
+	return total, nil
+}

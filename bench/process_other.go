@@ -29,3 +29,5 @@ func idleShare(context.Context, time.Duration) (float64, error) { return 0, errN
 func serverPID(string) (int, error) { return 0, errNoProc }
 
 func connectionsTo(int, int) (int, error) { return 0, errNoProc }
+
+func usageOfTree(int) (time.Duration, error) { return 0, errNoProc }
