@@ -158,7 +158,7 @@ var reasons = strings.Fields(`schema writer text kind foreign fences order note 
 	forgotten counts instances-too-many instance-duplicate instance-id instance-address instance-port instance-weight
 	instance-version health metadata-too-many metadata-too-large metadata-not-utf8 name-empty name-too-long name-characters
 	name-not-ascii cluster-id cluster-labels cluster-text gateway-name gateway-weight gateway-port gateway-address
-	gateway-duplicate gateways-too-many headers epoch fenced pattern domain digest encode`)
+	gateway-duplicate gateways-too-many too-many headers epoch fenced pattern domain digest encode`)
 
 // checkRefusal holds an error to what package registry promises of a refusal.
 func checkRefusal(t testing.TB, err error) {

@@ -131,7 +131,7 @@ func (f *Fold) fence(c *ClusterState, m Message, t *trail) {
 
 // withdraw takes back a state of the cluster that is no service.
 func (f *Fold) withdraw(c *ClusterState, fact Fact) {
-	delete(f.facts, fact)
+	f.forget(fact)
 	switch fact.Kind {
 	case KindCluster:
 		c.Digest = c.Digest.XOR(c.Record.Digest())

@@ -23,6 +23,8 @@ type Fold struct {
 	lister     lister
 	past       recorder
 	unknown    unknowns
+	limits     limits
+	held       map[Writer]*holding
 }
 
 // position is where the message that states a fact stands.
@@ -43,6 +45,8 @@ func NewFold() *Fold {
 		trails:     map[ClusterID]*trail{},
 		facts:      map[Fact]position{},
 		quarantine: map[Fact]uint64{},
+		limits:     limits{clusters: MaxClusters, facts: MaxFacts, held: MaxHeld},
+		held:       map[Writer]*holding{},
 	}
 }
 
@@ -80,6 +84,9 @@ func (f *Fold) View() *View {
 func (f *Fold) Apply(m Message) Outcome {
 	f.view.sequence = max(f.view.sequence, m.Sequence)
 	f.past.now, f.past.latest = m.Sequence, f.view.sequence
+	if !f.admits(m.Fact.Writer) {
+		return Outcome{Result: Quarantined, Reason: ReasonTooMany}
+	}
 	var out Outcome
 	var c *ClusterState
 	var t *trail
@@ -93,18 +100,20 @@ func (f *Fold) Apply(m Message) Outcome {
 			m.Refused = refuse("fenced", "epoch %d was over when sequence %d was stored", m.Epoch, m.Sequence)
 		}
 	}
+	if m.Refused == nil {
+		if c != nil && m.Fact.Kind == KindEpoch {
+			f.fence(c, m, t)
+		}
+		if c != nil && m.Fact.Kind == KindService {
+			out.Result, m.Refused = f.applyService(c, m)
+		} else {
+			out.Result = f.applyOther(c, m)
+		}
+	}
 	if m.Refused != nil {
 		f.setQuarantine(m.Fact, m.Sequence)
 		out.Result, out.Reason = Quarantined, m.Refused.Reason
 		return out
-	}
-	if c != nil && m.Fact.Kind == KindEpoch {
-		f.fence(c, m, t)
-	}
-	if c != nil && m.Fact.Kind == KindService {
-		out.Result = f.applyService(c, m)
-	} else {
-		out.Result = f.applyOther(c, m)
 	}
 	if out.Result != Duplicate {
 		f.endQuarantine(m.Fact, m.Sequence)
@@ -122,7 +131,9 @@ func (f *Fold) applyOther(c *ClusterState, m Message) Result {
 	if m.Sequence <= f.facts[m.Fact].sequence {
 		return Duplicate
 	}
-	f.facts[m.Fact] = position{epoch: m.Epoch, sequence: m.Sequence}
+	if f.mayNote(m.Fact) {
+		f.facts[m.Fact] = position{epoch: m.Epoch, sequence: m.Sequence}
+	}
 	switch {
 	case c != nil && m.Fact.Kind == KindCluster:
 		var was Digest
@@ -154,13 +165,17 @@ func (f *Fold) applyOther(c *ClusterState, m Message) Result {
 	return Applied
 }
 
-// applyService puts one service's record in its place.
-func (f *Fold) applyService(c *ClusterState, m Message) Result {
+// applyService puts one service's record in its place, unless there is no room.
+func (f *Fold) applyService(c *ClusterState, m Message) (Result, *Refusal) {
 	state := m.Event.Service
 	key := m.Fact.Service
 	name, _ := f.names.get(key.Labels())
-	if was := name.entry(key).find(c.ID); was != nil && m.Sequence <= was.Sequence {
-		return Duplicate
+	was := name.entry(key).find(c.ID)
+	if was != nil && m.Sequence <= was.Sequence {
+		return Duplicate, nil
+	}
+	if refused := f.excess(c, name, was, state); refused != nil {
+		return Quarantined, refused
 	}
 	f.replace(c, key, &Record{
 		Cluster: c.ID, Service: Service{Key: key, Instances: state.Instances},
@@ -168,7 +183,7 @@ func (f *Fold) applyService(c *ClusterState, m Message) Result {
 		Epoch: m.Epoch, Revision: m.Revision, Sequence: m.Sequence,
 		Changed: state.Changed, Index: state.Index, Digest: m.Digest,
 	}, state.Forgotten)
-	return Applied
+	return Applied, nil
 }
 
 // replace makes the next version of a name, in which the record (nil: none) is
@@ -179,9 +194,15 @@ func (f *Fold) replace(c *ClusterState, key ServiceKey, record *Record, forgotte
 	entry := old.entry(key)
 	next := &Entry{Key: key, Records: without(entry.Records, c.ID), hidden: without(entry.hidden, c.ID)}
 	var shown *Record
+	h := f.holding(Writer(c.ID))
+	if len(next.hidden) < len(entry.hidden) {
+		h.hidden--
+	}
 	switch {
 	case record == nil:
+	case forgotten && h.hidden >= f.limits.facts: // an older message could bring it back, if one came
 	case forgotten:
+		h.hidden++
 		next.hidden = append(next.hidden, record)
 	default:
 		shown = record
@@ -189,6 +210,12 @@ func (f *Fold) replace(c *ClusterState, key ServiceKey, record *Record, forgotte
 		slices.SortFunc(next.Records, func(a, b *Record) int { return strings.Compare(string(a.Cluster), string(b.Cluster)) })
 	}
 	was := entry.Record(c.ID)
+	if was != nil {
+		h.bytes -= footprint(was.Service.Instances)
+	}
+	if shown != nil {
+		h.bytes += footprint(shown.Service.Instances)
+	}
 	if was == nil && shown != nil || was != nil && (shown == nil || was.Digest != shown.Digest) {
 		f.changes.name(labels)
 		f.recordName(labels, old, was)
@@ -289,17 +316,6 @@ func (f *Fold) trail(id ClusterID) *trail {
 	return t
 }
 
-// setQuarantine remembers that the latest message of a fact can't be used.
-func (f *Fold) setQuarantine(fact Fact, sequence uint64) {
-	if sequence <= f.quarantine[fact] || sequence <= f.sequence(fact) {
-		return
-	}
-	if _, known := f.quarantine[fact]; !known {
-		f.countQuarantine(fact, 1)
-	}
-	f.quarantine[fact] = sequence
-}
-
 // sequence returns where the applied state of a fact stands in the stream; 0 when
 // none was applied.
 func (f *Fold) sequence(fact Fact) uint64 {
@@ -312,21 +328,4 @@ func (f *Fold) sequence(fact Fact) uint64 {
 		return r.Sequence
 	}
 	return 0
-}
-
-func (f *Fold) endQuarantine(fact Fact, sequence uint64) {
-	if at, known := f.quarantine[fact]; known && sequence > at {
-		delete(f.quarantine, fact)
-		f.countQuarantine(fact, -1)
-	}
-}
-
-func (f *Fold) countQuarantine(fact Fact, by int) {
-	if id, ok := fact.Writer.Cluster(); ok {
-		c := f.cluster(id)
-		c.Quarantined += by
-		if fact.Kind != KindNote {
-			c.Unusable += by
-		}
-	}
 }

@@ -112,11 +112,11 @@ func (l *loader) pending(w registry.Writer) bool {
 // can't be used. Only facts that shape a View are worth it; of these, the few that
 // are no service come first. It reports whether the fact is one of them.
 func (l *loader) lookBehind(fact registry.Fact, before uint64) bool {
-	if !shapesView(fact.Kind) {
+	b := l.behind[fact.Writer]
+	if !shapesView(fact.Kind) || b != nil && len(b.before) >= registry.MaxFacts {
 		return false
 	}
 	l.queue(fact.Writer)
-	b := l.behind[fact.Writer]
 	if b == nil {
 		b = &backlog{before: map[registry.Fact]uint64{}}
 		l.behind[fact.Writer] = b

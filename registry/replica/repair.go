@@ -53,7 +53,10 @@ func (r *Replica) fillFacts(ctx context.Context, f found) {
 		}
 		useless := len(f.messages[n]) > 0
 		for _, m := range f.messages[n] {
-			if m.Sequence <= r.followed && r.fold.Apply(m).Result != registry.Quarantined {
+			if m.Sequence > r.followed {
+				continue
+			}
+			if out := r.fold.Apply(m); out.Result != registry.Quarantined || out.Reason == registry.ReasonTooMany {
 				useless = false
 			}
 		}
@@ -77,7 +80,7 @@ func (r *Replica) fillCluster(ctx context.Context, f found) (order func()) {
 		if m.Sequence > r.followed {
 			break
 		}
-		if r.fold.Apply(m).Result == registry.Quarantined {
+		if out := r.fold.Apply(m); out.Result == registry.Quarantined && out.Reason != registry.ReasonTooMany {
 			r.seek(m.Fact, m.Sequence)
 		}
 	}

@@ -209,14 +209,25 @@ func (r *Replica) handLease() func(l registry.Lease, stored, received time.Time)
 			met[cluster] = true
 			next.age = max(0, received.Sub(stored))
 		}
-		r.mu.Lock()
-		r.known[cluster] = next
-		r.mu.Unlock()
+		if !r.sight(cluster, next) {
+			return
+		}
 		select {
 		case r.leases <- l:
 		default: // the next one is 2 s away
 		}
 	}
+}
+
+// sight remembers a lease; false when there are too many clusters.
+func (r *Replica) sight(cluster registry.ClusterID, next sighting) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.known[cluster]; !known && len(r.known) >= registry.MaxClusters {
+		return false
+	}
+	r.known[cluster] = next
+	return true
 }
 
 // take folds a batch and shows the result at once.
@@ -231,7 +242,7 @@ func (r *Replica) take(b batch) {
 		r.observer.Took(m.Fact.Writer, out)
 		if out.Result == registry.Quarantined {
 			r.complain(m, out.Reason)
-			if !b.tail {
+			if !b.tail && out.Reason != registry.ReasonTooMany {
 				r.seek(m.Fact, m.Sequence)
 			}
 		}
@@ -315,12 +326,18 @@ func (r *Replica) complain(m registry.Message, reason string) {
 	}
 }
 
+// maxComplaints bounds what is remembered of the log.
+const maxComplaints = 10_000
+
 // news reports, for each writer and reason once a minute, that something is worth a
 // line in the log: one cluster's faults must not hide another's.
 func (r *Replica) news(w registry.Writer, reason string) bool {
 	c := complaint{w, reason}
 	if last, said := r.said[c]; said && time.Since(last) < time.Minute {
 		return false
+	}
+	if len(r.said) >= maxComplaints {
+		clear(r.said) // at worst something is said again too soon
 	}
 	r.said[c] = time.Now()
 	return true
