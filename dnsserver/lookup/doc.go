@@ -28,7 +28,6 @@
 //   - All records of one RRset have one TTL (RFC 2181 §5.2) and none stands twice
 //     (§5). TTLs lie within [registry.MinTTL] and [registry.MaxTTL].
 //   - The records of a [Response] belong to the caller.
-//
 //   - [Zone] yields exactly what [Answer] says, and [Changed] what differs between two
 //     Views, in proportion to what changed.
 //
