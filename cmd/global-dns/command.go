@@ -20,7 +20,8 @@ Run as many as you need: all replicas that have read the same stream give the sa
 
 The zone section of the configuration is only the seed of the zone record on the stream. Once a record stands there, it
 is what counts for all replicas; change it with "seamark zone apply". SIGHUP, or a change of the configuration file,
-compares the two again; all other fields need a restart.`
+compares the two again, and takes up what has changed in the dns section, except where it listens. All other fields need
+a restart.`
 
 const example = `
 global-dns check --config global-dns.yaml

@@ -65,7 +65,7 @@ func TestSecretFiles(t *testing.T) {
 	}
 	files := func(names string) string {
 		var paths []string
-		for _, name := range strings.Fields(names) {
+		for name := range strings.FieldsSeq(names) {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 		return "dns: {cookies: {secret_files: [" + strings.Join(paths, ", ") + "]}}\n"
