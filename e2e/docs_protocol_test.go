@@ -375,7 +375,7 @@ func TestProtocolReasons(t *testing.T) {
 		}
 	}
 	elsewhere := []string{"", "digest", "domain", "encode", "pattern"} // never of a message: they become not-json, zone or an error of a writer
-	used := literals(t, `(?:refuse\(|Reason: |ReasonEpoch += )"([a-z0-9-]*)"`, "../registry", "../registry/stream")
+	used := literals(t, `(?:refuse\(|Reason: |Reason(?:Epoch|TooMany) += )"([a-z0-9-]*)"`, "../registry", "../registry/stream")
 	for reason := range used {
 		if !listed[reason] && !slices.Contains(elsewhere, reason) {
 			t.Errorf("the document lacks the reason %q", reason)

@@ -10,6 +10,12 @@
 //     the last message of each fact is delivered) it looks for the state behind
 //     such a message in the fact's history, so that the result equals that of a
 //     replica which read everything.
+//   - One cluster's faults do not hold up the others: what was missed is loaded by
+//     turns of the writers, beside the tail, and the start waits for a thousand of a
+//     writer's unusable facts at most, and half a minute at most for all. What is
+//     not found by then is marked ([registry.View.Unknown]) and still looked for.
+//   - Facts whose latest message can't be used for half a minute make it order a
+//     resync of their cluster, again after ten minutes, then ever more seldom.
 //   - A missing revision reloads its cluster. A digest that differs from the one in
 //     the agent's lease, at the same epoch and revision, reloads it too and then
 //     asks the agent for a resync.
