@@ -193,3 +193,23 @@ func TestDecodeWithJSONIsTheOracle(t *testing.T) {
 		t.Errorf("DecodeWithJSON(nil) = %v", err)
 	}
 }
+
+// BenchmarkDecode decodes the event of a service with two instances as a reader
+// does, and with encoding/json.
+func BenchmarkDecode(b *testing.B) {
+	text := records(1, 1)[2].body
+	d := registry.NewDecoder()
+	for name, decode := range map[string]func([]byte) (*registry.Event, error){
+		"own": d.Decode, "encoding/json": registry.DecodeWithJSON,
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := decode(text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
