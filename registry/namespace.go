@@ -25,10 +25,14 @@ func (v *View) Namespaces() (labels []string, ok bool) {
 	return v.listed.namespaces, len(v.listed.namespaces) > 0
 }
 
+// Unlisted counts the namespaces that have more than [MaxListed] names.
+func (v *View) Unlisted() int { return v.listed.long }
+
 // listed is what a View knows of namespaces as lists.
 type listed struct {
 	spaces     table[string, space] // by label, those with a known name
 	namespaces []string
+	long       int // spaces with too many names
 }
 
 // space is one namespace.
@@ -39,10 +43,11 @@ type space struct {
 
 // with returns the lists in which some namespaces are others.
 func (l listed) with(changed map[string]space) listed {
-	d, before := draftOf(l.spaces), l.spaces.len
+	d, count := draftOf(l.spaces), l.spaces.len
 	same := true // the namespaces
 	for namespace, s := range changed {
-		_, was := d.get(namespace)
+		before, was := d.get(namespace)
+		l.long += beyond(s.count, MaxListed) - beyond(before.count, MaxListed)
 		if s.count > 0 {
 			d.set(namespace, s)
 		} else {
@@ -52,7 +57,7 @@ func (l listed) with(changed map[string]space) listed {
 	}
 	l.spaces = d.freeze()
 	switch {
-	case same && before <= MaxListed:
+	case same && count <= MaxListed:
 	case l.spaces.len > MaxListed:
 		l.namespaces = nil
 	default:

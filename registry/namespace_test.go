@@ -68,6 +68,9 @@ func TestListedBounds(t *testing.T) {
 	if names, ok := v.Listed("one"); ok {
 		t.Errorf("%d names are listed", len(names))
 	}
+	if got := v.Unlisted(); got != 1 {
+		t.Errorf("%d namespaces are not listed, want one", got)
+	}
 	if namespaces, ok := v.Namespaces(); ok { // "one" is one more
 		t.Errorf("%d namespaces are listed", len(namespaces))
 	}
@@ -77,7 +80,7 @@ func TestListedBounds(t *testing.T) {
 	l.note(Labels{Namespace: "one", Name: name(7)}, false)
 	l.note(Labels{Namespace: name(0), Name: "x"}, false)
 	v.listed = l.freeze()
-	if names, ok := v.Listed("one"); !ok || len(names) != MaxListed || slices.Contains(names, name(7)) {
+	if names, ok := v.Listed("one"); !ok || len(names) != MaxListed || slices.Contains(names, name(7)) || v.Unlisted() != 0 {
 		t.Errorf("%d names, %v; want %d", len(names), ok, MaxListed)
 	}
 	if namespaces, ok := v.Namespaces(); !ok || len(namespaces) != MaxListed {
@@ -156,7 +159,7 @@ func TestRelisted(t *testing.T) {
 			for _, namespace := range []string{"a", "b"} {
 				g, gok := got.Listed(namespace)
 				w, wok := other.Listed(namespace)
-				if gok != wok || !slices.Equal(g, w) {
+				if gok != wok || !slices.Equal(g, w) || got.Unlisted() != other.Unlisted() {
 					t.Errorf("from %d to %d: %s has %d names (%v), want %d (%v)", i, j, namespace, len(g), gok, len(w), wok)
 				}
 			}

@@ -149,8 +149,8 @@ type collector struct {
 	store   *registry.Store
 	replica *replica.Replica
 
-	sequence, synced, services, conflicts, clusters, journal, journalReach         *prometheus.Desc
-	epoch, revision, clusterServices, instances, gateways, quarantined, age, phase *prometheus.Desc
+	sequence, synced, services, conflicts, unlisted, clusters, journal, journalReach *prometheus.Desc
+	epoch, revision, clusterServices, instances, gateways, quarantined, age, phase   *prometheus.Desc
 }
 
 func newCollector(store *registry.Store, r *replica.Replica) *collector {
@@ -163,6 +163,7 @@ func newCollector(store *registry.Store, r *replica.Replica) *collector {
 		synced:          desc("synced", "1 once this replica has caught up with the stream."),
 		services:        desc("services", "Services known in any cluster."),
 		conflicts:       desc("name_conflicts", "Names at which more than one service is known."),
+		unlisted:        desc("namespaces_unlisted", "Namespaces with too many services to be browsed."),
 		clusters:        desc("clusters", "Clusters known."),
 		journal:         desc("journal_changes", "Changes that the zone's journal can undo for IXFR."),
 		journalReach:    desc("journal_reach", "Earliest sequence that IXFR can begin at; more than seamark_sequence when there is none."),
@@ -194,6 +195,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.synced, synced)
 	gauge(c.services, float64(v.Services()))
 	gauge(c.conflicts, float64(v.Conflicts()))
+	gauge(c.unlisted, float64(v.Unlisted()))
 	entries, reach := v.JournalDepth()
 	gauge(c.journal, float64(entries))
 	gauge(c.journalReach, float64(reach))
