@@ -50,28 +50,33 @@ func FuzzPathsAgree(f *testing.F) {
 			f.Add(build(header(1, 0, 0, 1), q, option(data)), turn, n%2 == 0)
 		}
 	}
-	complete := s.newAnswerer(UDP)
-	complete.now = func() uint32 { return now }
+	overUDP, overTCP := s.newAnswerer(UDP), s.newAnswerer(TCP)
+	for _, a := range []*answerer{overUDP, overTCP} {
+		a.now = func() uint32 { return now }
+	}
 	out := make([]byte, compile.Room)
 	f.Fuzz(func(t *testing.T, query []byte, turn uint32, require bool) {
 		settings := *s.settings.Load()
 		settings.RequireCookies = require
 		s.settings.Store(&settings)
 		s.turn = func() uint32 { return turn }
-		terms := compile.Terms{
-			Payload: settings.UDPPayload, Turn: turn, Cookies: keys, Require: require, Now: now, Sender: sentBy(someClient),
-		}
-		length, rcode := s.table.Load().Reply(out, query, &terms)
-		if length == 0 {
-			return
-		}
-		fast := bytes.Clone(out[:length])
-		r, ok := complete.answer(query, someClient.Addr())
-		if !ok {
-			t.Fatalf("the fast path answers %x, the complete path does not", query)
-		}
-		if r.rcode != rcode || len(r.message) != length || !bytes.Equal(r.message, fast) && unpacked(t, r.message) != unpacked(t, fast) {
-			t.Fatalf("to %x\nfast:     %x\n%s\ncomplete: %x\n%s", query, fast, unpacked(t, fast), r.message, unpacked(t, r.message))
+		for _, a := range []*answerer{overUDP, overTCP} {
+			terms := compile.Terms{
+				Payload: settings.UDPPayload, Stream: a.protocol == TCP, Turn: turn, Cookies: keys, Require: require && a.protocol == UDP,
+				Now: now, Sender: sentBy(someClient),
+			}
+			length, rcode := s.table.Load().Reply(out, query, &terms)
+			if length == 0 {
+				continue
+			}
+			fast := bytes.Clone(out[:length])
+			r, ok := a.answer(query, someClient.Addr())
+			if !ok {
+				t.Fatalf("%s: the fast path answers %x, the complete path does not", a.protocol, query)
+			}
+			if r.rcode != rcode || len(r.message) != length || !bytes.Equal(r.message, fast) && unpacked(t, r.message) != unpacked(t, fast) {
+				t.Fatalf("%s: to %x\nfast:     %x\n%s\ncomplete: %x\n%s", a.protocol, query, fast, unpacked(t, fast), r.message, unpacked(t, r.message))
+			}
 		}
 	})
 }
@@ -95,7 +100,7 @@ func TestFastPathTakesCookies(t *testing.T) {
 	q.IsEdns0().Option = append(q.IsEdns0().Option, mine)
 	for n := range uint64(3) {
 		got := s.exchange(t, UDP, q)
-		if s.Counts().Answers["NOERROR"] != n+1 {
+		if s.Counts().Answers[UDP]["NOERROR"] != n+1 {
 			t.Fatal("not answered by the fast path")
 		}
 		given, ok := got.IsEdns0().Option[0].(*dns.EDNS0_COOKIE)

@@ -53,6 +53,9 @@ type Settings struct {
 	// 7873 §5.2.3). It costs each new client a second query.
 	RequireCookies bool
 
+	// QueryLog says which queries are logged: none.
+	QueryLog QueryLog
+
 	NSID     string          // what an NSID option brings (RFC 5001), at most 100 bytes; nothing
 	Identity lookup.Identity // what is said in class CHAOS; nothing
 }
@@ -97,6 +100,9 @@ func (s Settings) checked() (Settings, error) {
 		return s, errors.New("dnsserver: a limit is negative")
 	}
 	var err error
+	if s.QueryLog, err = s.QueryLog.checked(); err != nil {
+		return s, err
+	}
 	s.Transfer, err = s.Transfer.Checked()
 	return s, err
 }

@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"sync/atomic"
+	"time"
 )
 
 // readerCounts is what one reader of the fast path counts. Each reader writes its own,
@@ -16,25 +17,45 @@ type readerCounts struct {
 // Counts is what the fast path has done since the start, all readers together. What
 // the complete path does is told to the [Observer].
 type Counts struct {
-	Answers map[string]uint64 // by RCODE; all over UDP
-	Failed  uint64            // of these, those that the system did not take
+	Answers map[Protocol]map[string]uint64 // by RCODE
+	Failed  uint64                         // over UDP: of these, those that the system did not take
 
 	Names int // that have compiled answers
 	Sets  int // of answers, each shared by all names that are answered alike
 	Bytes int // of compiled answers
+
+	Compiled time.Duration // how long the latest update took
+	Current  time.Time     // since when what is answered is current; zero before the first View
 }
 
 // Counts sums up. It does not disturb the readers.
 func (s *Server) Counts() Counts {
 	table := s.table.Load()
-	c := Counts{Answers: map[string]uint64{}, Names: table.Names(), Sets: table.Sets(), Bytes: table.Bytes()}
+	c := Counts{
+		Answers: map[Protocol]map[string]uint64{UDP: {}, TCP: {}}, Names: table.Names(), Sets: table.Sets(), Bytes: table.Bytes(),
+		Compiled: time.Duration(s.compiled.took.Load()),
+	}
+	if at := s.compiled.at.Load(); at != 0 {
+		c.Current = time.Unix(0, at)
+	}
 	for _, r := range *s.counts.Load() {
-		for rcode := range r.answers {
-			if n := r.answers[rcode].Load(); n > 0 {
-				c.Answers[rcodeText(rcode)] += n
-			}
-		}
+		r.addTo(c.Answers[UDP])
 		c.Failed += r.failed.Load()
 	}
+	s.stream.addTo(c.Answers[TCP])
 	return c
+}
+
+func (r *readerCounts) addTo(answers map[string]uint64) {
+	for rcode := range r.answers {
+		if n := r.answers[rcode].Load(); n > 0 {
+			answers[rcodeText(rcode)] += n
+		}
+	}
+}
+
+// updates is what is counted of updates.
+type updates struct {
+	took atomic.Int64 // the latest one, nanoseconds
+	at   atomic.Int64 // when it ended, Unix nanoseconds
 }

@@ -23,7 +23,10 @@ func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
 		if delta.All && v != s.table.Load().View() {
 			s.table.Store(compile.Complete(v)) // answers until all is compiled
 		}
+		began := time.Now()
 		s.table.Store(compiler.Update(v, delta))
+		s.compiled.took.Store(int64(time.Since(began)))
+		s.compiled.at.Store(time.Now().UnixNano())
 		if !wait(ctx, pace) {
 			return
 		}

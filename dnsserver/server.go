@@ -18,10 +18,11 @@ import (
 	"github.com/seamark-mesh/seamark/registry"
 )
 
-// Views hands out the current View, and tells of each next one. View never blocks and
-// never returns nil. [registry.Store] is one.
+// Views hands out the current View, and tells of each next one. [registry.Store] is one.
 type Views interface {
+	// View never blocks and never returns nil.
 	View() *registry.View
+	// Watch returns what one goroutine is told of all later Views with.
 	Watch() *registry.Watcher
 }
 
@@ -36,11 +37,14 @@ type Server struct {
 	turn     func() uint32 // by how much the next address RRset is rotated
 	lookup   func(*registry.View, lookup.Question) lookup.Response
 
-	table  atomic.Pointer[compile.Table] // what everything is answered from
-	counts atomic.Pointer[[]*readerCounts]
-	clock  atomic.Uint32  // Unix seconds, for cookies; read by the fast path
-	queue  chan *handover // to the complete path
-	idle   chan *handover // free to be filled
+	table    atomic.Pointer[compile.Table] // what everything is answered from
+	counts   atomic.Pointer[[]*readerCounts]
+	stream   readerCounts // of the fast path over TCP
+	compiled updates
+	logged   rationed       // lines of the query log
+	clock    atomic.Uint32  // Unix seconds, for cookies; read by the fast path
+	queue    chan *handover // to the complete path
+	idle     chan *handover // free to be filled
 
 	started   atomic.Bool
 	listening chan struct{} // closed when addresses is set

@@ -390,7 +390,7 @@ func TestObserver(t *testing.T) {
 		s.ask(t, UDP, "nothing.svc.mesh.internal.", "A")
 	}
 	c := s.Counts()
-	if want := map[string]uint64{"NOERROR": 6, "NXDOMAIN": 3}; !maps.Equal(c.Answers, want) || c.Failed != 0 || c.Names < 20 || c.Sets < 5 || c.Bytes == 0 {
+	if want := map[string]uint64{"NOERROR": 6, "NXDOMAIN": 3}; !maps.Equal(c.Answers[UDP], want) || c.Failed != 0 || c.Names < 20 || c.Sets < 5 || c.Bytes == 0 {
 		t.Errorf("the fast path counts %+v, want %v", c, want)
 	}
 	if got := s.seen.get("udp NOERROR"); got != 1 {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seamark-mesh/seamark/dnsserver/compile"
 )
 
 // serveTCP accepts connections until ctx ends, and returns when all have ended.
@@ -148,21 +150,53 @@ func (s *Server) answerMessage(ctx context.Context, query []byte, c *connection)
 		a = s.newAnswerer(TCP)
 	}
 	defer s.buffers.Put(a)
-	r, ok := a.answer(query, c.address)
-	if !ok {
-		return false // not a DNS client
+	path := "fast"
+	length, rcode := s.replyFast(a, query, c)
+	if length == 0 {
+		path = "complete"
+		r, ok := a.answer(query, c.address)
+		if !ok {
+			return false // not a DNS client
+		}
+		if r.zone != nil {
+			s.sendZone(ctx, r.zone, c)
+			return true
+		}
+		length, rcode = len(r.message), r.rcode
 	}
-	if r.zone != nil {
-		s.sendZone(ctx, r.zone, c)
-		return true
-	}
-	binary.BigEndian.PutUint16(a.buffer, uint16(len(r.message)))
-	if err := c.write(a.buffer[:prefix+len(r.message)], false); err != nil {
+	binary.BigEndian.PutUint16(a.buffer, uint16(length))
+	if err := c.write(a.buffer[:prefix+length], false); err != nil {
 		return false
 	}
-	s.observer.Answered(TCP, rcodeText(r.rcode), time.Since(start))
+	if path == "fast" {
+		s.stream.answers[rcode].Add(1)
+	} else {
+		s.observer.Answered(TCP, rcodeText(rcode), time.Since(start))
+	}
+	if l := &s.settings.Load().QueryLog; l.On() {
+		s.logQuery(l, TCP, path, query, c.address, rcode, length)
+	}
 	return true
 }
+
+// replyFast tries the fast path; length is 0 when it leaves the query to the other.
+func (s *Server) replyFast(a *answerer, query []byte, c *connection) (length, rcode int) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.notePanic(TCP, query, cause)
+			length = 0
+		}
+	}()
+	settings := s.settings.Load()
+	terms := compile.Terms{
+		Payload: settings.UDPPayload, Stream: true, Turn: s.turn(),
+		Cookies: settings.Cookies, Now: s.clock.Load(), Sender: c,
+	}
+	return s.table.Load().Reply(a.buffer[prefix:], query, &terms)
+}
+
+// From implements [compile.Sender].
+func (c *connection) From(int) netip.AddrPort { return netip.AddrPortFrom(c.address, 0) }
 
 // sendZone runs a transfer beside the other answers of a connection. One that fails
 // ends the connection: half a zone must not look like a whole one.

@@ -45,6 +45,7 @@ func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, count
 	settings := s.settings.Load()
 	terms.Payload, terms.Cookies, terms.Require = settings.UDPPayload, settings.Cookies, settings.RequireCookies
 	terms.Now = s.clock.Load()
+	logging := settings.QueryLog.On()
 	for ; i < n; i++ {
 		query := k.Packet(i)
 		terms.Turn++
@@ -56,6 +57,9 @@ func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, count
 		}
 		k.Reply(i, length)
 		counts.answers[rcode].Add(1)
+		if logging {
+			s.logQuery(&settings.QueryLog, UDP, "fast", query, k.From(i).Addr(), rcode, length)
+		}
 	}
 	if failed := k.Flush(); failed > 0 {
 		counts.failed.Add(uint64(failed))
@@ -110,6 +114,9 @@ func (s *Server) serveQueue() {
 				s.observer.Dropped(UDP, DropWrite)
 			} else {
 				s.observer.Answered(UDP, rcodeText(r.rcode), time.Since(start))
+				if l := &s.settings.Load().QueryLog; l.On() {
+					s.logQuery(l, UDP, "complete", h.query, h.from.Addr(), r.rcode, len(r.message))
+				}
 			}
 		}
 		if cap(h.query) > maxKeptQuery {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -25,6 +26,14 @@ type DNS struct {
 	NSID       string   `yaml:"nsid" help:"what clients that ask for an NSID are told"`
 	Chaos      Chaos    `yaml:"chaos"`
 	Transfer   Transfer `yaml:"transfer"`
+	QueryLog   QueryLog `yaml:"query_log"`
+}
+
+// QueryLog says which queries are written to the log.
+type QueryLog struct {
+	Names     []string       `yaml:"names" help:"log the queries for these domain names and all below"`
+	Clients   []netip.Prefix `yaml:"clients" help:"log the queries from these networks"`
+	PerSecond int            `yaml:"per_second" default:"10" help:"most lines of the query log in a second"`
 }
 
 // TCP bounds what connections may take.
@@ -95,6 +104,24 @@ func (d *DNS) check(r *config.Report) {
 	checkText(r, "dns.chaos.version", d.Chaos.Version, maxChaos)
 	checkText(r, "dns.chaos.id", d.Chaos.ID, maxChaos)
 	d.Transfer.check(r)
+	d.QueryLog.check(r)
+}
+
+// check adds to the report what is wrong with the section.
+func (l *QueryLog) check(r *config.Report) {
+	if n := l.PerSecond; n < 1 || n > dnsserver.MaxLoggedPerSecond {
+		r.Add("dns.query_log.per_second", "%d is not within 1 and %d", n, dnsserver.MaxLoggedPerSecond)
+	}
+	for field, n := range map[string]int{"names": len(l.Names), "clients": len(l.Clients)} {
+		if n > dnsserver.MaxLogged {
+			r.Add("dns.query_log."+field, "%d, more than %d", n, dnsserver.MaxLogged)
+		}
+	}
+	for i, name := range l.Names {
+		if err := dnsserver.CheckName(name); err != nil {
+			r.Add(fmt.Sprintf("dns.query_log.names[%d]", i), "%v", err)
+		}
+	}
 }
 
 // checkText accepts printable ASCII.
@@ -117,6 +144,7 @@ func (d DNS) Settings(random cookie.Secret) (dnsserver.Settings, []config.Fault)
 	zone, more := d.Transfer.settings()
 	return dnsserver.Settings{
 		UDPPayload:     d.UDPPayload,
+		QueryLog:       dnsserver.QueryLog(d.QueryLog),
 		MaxConnections: d.TCP.MaxConnections, MaxPerAddress: d.TCP.MaxPerAddress, Idle: d.TCP.Idle,
 		Cookies:  cookie.NewKeys(secrets[0], secrets[1:]...),
 		NSID:     d.NSID,

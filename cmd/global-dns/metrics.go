@@ -87,8 +87,8 @@ func (o *observer) Repaired(cluster registry.ClusterID, reason string) {
 
 // fastPath shows what the DNS server's fast path has counted.
 type fastPath struct {
-	counts                             func() dnsserver.Counts
-	answers, failed, names, sets, size *prometheus.Desc
+	counts                                        func() dnsserver.Counts
+	answers, failed, names, sets, size, took, age *prometheus.Desc
 }
 
 func newFastPath(counts func() dnsserver.Counts) *fastPath {
@@ -102,6 +102,8 @@ func newFastPath(counts func() dnsserver.Counts) *fastPath {
 		names:   desc("compiled_names", "Names whose answers are compiled."),
 		sets:    desc("compiled_sets", "Different sets of compiled answers; names that are answered alike share one."),
 		size:    desc("compiled_bytes", "Length of all compiled answers."),
+		took:    desc("compile_seconds", "How long it took to compile the latest change."),
+		age:     desc("compiled_age_seconds", "Time since the latest change was compiled: nothing that is answered is older than the registry's silence."),
 	}
 }
 
@@ -114,8 +116,14 @@ func (f *fastPath) Collect(out chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, kind, value, labels...)
 	}
-	for rcode, n := range c.Answers {
-		send(f.answers, prometheus.CounterValue, float64(n), "fast", string(dnsserver.UDP), rcode)
+	for protocol, answers := range c.Answers {
+		for rcode, n := range answers {
+			send(f.answers, prometheus.CounterValue, float64(n), "fast", string(protocol), rcode)
+		}
+	}
+	send(f.took, prometheus.GaugeValue, c.Compiled.Seconds())
+	if !c.Current.IsZero() {
+		send(f.age, prometheus.GaugeValue, time.Since(c.Current).Seconds())
 	}
 	send(f.failed, prometheus.CounterValue, float64(c.Failed))
 	send(f.names, prometheus.GaugeValue, float64(c.Names))
@@ -149,8 +157,8 @@ type collector struct {
 	store   *registry.Store
 	replica *replica.Replica
 
-	sequence, synced, services, conflicts, unlisted, clusters, journal, journalReach *prometheus.Desc
-	epoch, revision, clusterServices, instances, gateways, quarantined, age, phase   *prometheus.Desc
+	sequence, synced, services, conflicts, unlisted, clusters, journal, journalReach         *prometheus.Desc
+	epoch, revision, clusterServices, instances, gateways, quarantined, age, phase *prometheus.Desc
 }
 
 func newCollector(store *registry.Store, r *replica.Replica) *collector {

@@ -24,6 +24,7 @@ const Room = headerLength + maxName + 4 + maxBody + optLength + 64
 // Terms are what a reply depends on besides the query and the View.
 type Terms struct {
 	Payload int    // the longest reply over UDP that we send, and say that we take, in bytes
+	Stream  bool   // over TCP: the payload does not limit the reply
 	Turn    uint32 // by how much the records of an address RRset are rotated
 
 	Cookies *cookie.Keys // nil: queries with a cookie go the complete path
@@ -38,7 +39,7 @@ type Sender interface {
 	From(i int) netip.AddrPort
 }
 
-// Reply writes the reply to a query that came over UDP into out, which has at least
+// Reply writes the reply to a query into out, which has at least
 // [Room] bytes, and returns its length and RCODE. It returns 0 for whatever is to go
 // the complete path: replying, refusing or ignoring is decided there.
 func (t *Table) Reply(out, query []byte, terms *Terms) (length, rcode int) {
@@ -74,7 +75,7 @@ func (t *Table) Reply(out, query []byte, terms *Terms) (length, rcode int) {
 	if e.present {
 		limit = min(max(int(e.size), dns.MinMsgSize), terms.Payload) - e.length()
 	}
-	if at+len(b.wire) > limit {
+	if at+len(b.wire) > limit && !terms.Stream {
 		return 0, 0
 	}
 	copy(out, query[:2])
