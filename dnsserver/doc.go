@@ -18,6 +18,10 @@
 //     were read are answered, clients that do not read are given up at the write
 //     deadline.
 //
-// What it does not do: recursion (it never asks anyone anything), zone transfers,
-// dynamic updates, signing, encryption, rate limiting.
+//   - Who is allowed gets the zone by AXFR and IXFR (package transfer), signed when
+//     the request is (package tsig). A transfer is sent beside the other answers of its
+//     connection and holds up none of them for longer than one of its messages takes.
+//
+// What it does not do: recursion (it never asks anyone anything), taking zones from
+// others, dynamic updates, signing of records, encryption, rate limiting.
 package dnsserver
