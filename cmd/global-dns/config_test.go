@@ -77,7 +77,7 @@ func TestConfig(t *testing.T) {
 		},
 		NATS: config.NATS{Servers: []string{"nats://127.0.0.1:4222", "nats://127.0.0.2:4222"}, Credentials: "/c"},
 		DNS: DNS{
-			Listen: []string{"127.0.0.1:5300", "[::1]:5300"}, UDPPayload: 1400,
+			Listen: []string{"127.0.0.1:5300", "[::1]:5300"}, UDPPayload: 1400, QueryLog: QueryLog{PerSecond: 10},
 			TCP:     TCP{MaxConnections: 5000, MaxPerAddress: 50, Idle: 30 * time.Second},
 			Cookies: Cookies{SecretFiles: []config.Path{"/secret-1", "/secret-2"}},
 			NSID:    "eu-1", Chaos: Chaos{Version: "seamark", ID: "eu-1"},
@@ -99,7 +99,7 @@ func TestDefaults(t *testing.T) {
 		Zone: registry.ZoneRecord{Name: "mesh.internal.", TTL: 5, NegativeTTL: 5, Contact: "hostmaster.mesh.internal."},
 		NATS: config.NATS{Servers: []string{"nats://127.0.0.1:4222"}},
 		DNS: DNS{
-			Listen: []string{"127.0.0.1:5300"}, UDPPayload: 1232,
+			Listen: []string{"127.0.0.1:5300"}, UDPPayload: 1232, QueryLog: QueryLog{PerSecond: 10},
 			TCP: TCP{MaxConnections: 1024, MaxPerAddress: 128, Idle: 10 * time.Second},
 		},
 		Streams: Streams{Manage: true, Replicas: 1, HistoryAge: 30 * 24 * time.Hour, HistoryBytes: 10 << 30},
