@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -134,7 +135,8 @@ func testRestored(t *testing.T, s *stage, g *guardedConsul) {
 	if now := catalogIndex(t, g.client); now >= high {
 		t.Errorf("the index is %d after the restore and was %d before: this shows nothing", now, high)
 	}
-	s.expectWithin(t, 2*patienceOfTests, g.staged, "rewound", "~rewound version 1/1")
+	// By its own watch, and not only by the next comparison.
+	s.expectWithin(t, 10*time.Second, g.staged, "rewound", "~rewound version 1/1")
 	s.expect(t, g.staged, "rewound", state{1, 1})
 	s.text(t, "rewound.svc.mesh.internal.", "versions=1.0.0")
 	s.expect(t, g.staged, "came-back", state{1, 1}, "+came-back 1/1")
