@@ -8,12 +8,15 @@
 //   - One answer sees one View, which is asked for once per query; loading it never
 //     blocks. What is answered is decided by package lookup, how it looks on the
 //     wire by package packet.
+//
 //   - Nothing that a client sends or fails to send stops the answers to others.
 //     Connections are bounded in total and per client, reads and writes have
 //     deadlines, a message takes memory only as its bytes arrive, and a panic costs
 //     one answer.
+//
 //   - Addresses within one RRset come in another order each time; nothing else is
 //     reordered.
+//
 //   - [Server.Run] returns only when all that it started has ended: queries that
 //     were read are answered, clients that do not read are given up at the write
 //     deadline.

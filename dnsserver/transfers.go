@@ -105,7 +105,11 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 		if !ok {
 			return lookup.Response{RCode: dns.RcodeFormatError}, nil, nil
 		}
-		plan, _ = transfer.ForIXFR(v, serial)
+		parts := 0
+		if a.protocol == UDP {
+			parts = datagramParts
+		}
+		plan, _ = transfer.ForIXFR(v, serial, parts)
 	}
 	if a.protocol == UDP || plan.Shape == transfer.Current {
 		return a.atOnce(v, plan)
@@ -122,6 +126,10 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 		},
 	}
 }
+
+// datagramParts is of how many parts a difference over UDP may be: about as many as
+// fit. Whoever forges a secondary's address should not get much work out of us.
+const datagramParts = 16
 
 // atOnce is an IXFR in one message: the difference if it fits, else our SOA alone,
 // which tells the client to come by TCP (RFC 1995 §2).

@@ -90,6 +90,15 @@ func (v *View) Since(sequence uint64) (older *View, changed Delta, ok bool) {
 	return &old, changed, true
 }
 
+// ChangesSince counts the changes that [View.Since] would undo, in next to no time; ok
+// is false when the journal does not reach back so far.
+func (v *View) ChangesSince(sequence uint64) (count int, ok bool) {
+	if sequence > v.sequence || !v.past.reaches(sequence) {
+		return 0, false
+	}
+	return len(v.past.entries) - v.past.after(sequence), true
+}
+
 // JournalDepth tells how many changes v remembers, and the earliest sequence that
 // [View.Since] can go back to. With reach above [View.Sequence] there is none.
 func (v *View) JournalDepth() (entries int, reach uint64) {

@@ -56,6 +56,9 @@ func shapesOf(history []message) []string {
 func checkJournal(t *rapid.T, history []message, wants []string, v *registry.View, mustReach uint64) (reached int) {
 	for s := uint64(0); s <= uint64(len(history))+1; s++ {
 		older, changed, ok := v.Since(s)
+		if count, known := v.ChangesSince(s); known != ok && s != v.Sequence() || known && count < len(changed.Names) {
+			t.Fatalf("%d changes (%t) since %d, but %v (%t)", count, known, s, changed, ok)
+		}
 		if !ok {
 			if s >= mustReach && s <= v.Sequence() {
 				t.Fatalf("sequence %d is not reached from %d", s, v.Sequence())

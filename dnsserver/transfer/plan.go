@@ -36,8 +36,10 @@ func ForAXFR(v *registry.View) (p Plan, ok bool) {
 	return Plan{Shape: Full, view: v, soa: soa}, soa != nil
 }
 
-// ForIXFR plans what a client lacks that has the zone with a serial.
-func ForIXFR(v *registry.View, serial uint32) (p Plan, ok bool) {
+// ForIXFR plans what a client lacks that has the zone with a serial. A difference of
+// more than so many parts (0: about half of the zone) is not worth it: then, too, the
+// shape is Full. To find that out costs in proportion to these parts.
+func ForIXFR(v *registry.View, serial uint32, parts int) (p Plan, ok bool) {
 	p, ok = ForAXFR(v)
 	if !ok {
 		return p, false
@@ -47,8 +49,13 @@ func ForIXFR(v *registry.View, serial uint32) (p Plan, ok bool) {
 		p.Shape = Current
 		return p, true
 	}
+	if parts == 0 {
+		parts = max(fewParts, (v.Services()+len(v.Clusters()))/2)
+	} else if count, known := v.ChangesSince(sequence); !known || count > changesPerPart*parts {
+		return p, true
+	}
 	older, change, known := v.Since(sequence)
-	if !known || older.Zone() == nil || older.Zone().Name != v.Zone().Name || mostOf(older, v, change) {
+	if !known || older.Zone() == nil || older.Zone().Name != v.Zone().Name || moreThan(parts, lookup.Changed(older, v, change)) {
 		return p, true
 	}
 	p.Shape, p.older, p.change = Incremental, older, change
@@ -66,14 +73,14 @@ func behind(sequence uint64, serial uint32) (at uint64, behind bool) {
 	return sequence - uint64(distance), true
 }
 
-// fewParts is how many parts an Incremental may have, however small the zone.
-const fewParts = 16
+const (
+	fewParts       = 16 // an Incremental may have, however small the zone
+	changesPerPart = 8  // that are worth looking at where parts are limited
+)
 
-// mostOf reports whether a difference is about so much of the zone that the whole is
-// shorter: each part stands in it twice.
-func mostOf(older, newer *registry.View, change registry.Delta) bool {
-	most := max(fewParts, (newer.Services()+len(newer.Clusters()))/2)
-	for range lookup.Changed(older, newer, change) {
+// moreThan reports whether there are more parts than some number.
+func moreThan(most int, parts iter.Seq[lookup.Part]) bool {
+	for range parts {
 		if most--; most < 0 {
 			return true
 		}

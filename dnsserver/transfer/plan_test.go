@@ -140,7 +140,7 @@ func TestIXFRMakesTheSameZoneAsAXFR(t *testing.T) {
 			t.Fatalf("AXFR: %d, %v", serial, err)
 		}
 		for s := uint32(1); s <= v.Serial()+2; s++ {
-			p, ok := ForIXFR(v, s)
+			p, ok := ForIXFR(v, s, 0)
 			if !ok {
 				t.Fatal("no plan")
 			}
@@ -210,16 +210,32 @@ func TestSmallChangeOfALargeZone(t *testing.T) {
 	all := w.Messages()
 	f.Apply(all[len(all)-1])
 	v := f.View()
-	p, _ := ForIXFR(v, before.Serial())
+	p, _ := ForIXFR(v, before.Serial(), 0)
 	if count := len(slices.Collect(p.Records())); p.Shape != Incremental || count < 6 || count > 40 {
 		t.Errorf("%s with %d records", p.Shape, count)
+	}
+	if p, _ := ForIXFR(v, before.Serial(), 1); p.Shape != Incremental {
+		t.Errorf("one part of one: %s", p.Shape)
 	}
 	// All names change when the cluster's gateway does: the whole zone is shorter.
 	w.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.2"))
 	all = w.Messages()
 	f.Apply(all[len(all)-1])
-	if p, _ := ForIXFR(f.View(), before.Serial()); p.Shape != Full {
+	if p, _ := ForIXFR(f.View(), before.Serial(), 0); p.Shape != Full {
 		t.Errorf("a change of everything: %s", p.Shape)
+	}
+	// A limit holds for parts and for what would be looked at to find them.
+	for n := range 40 {
+		w.Service("amber", "shop", "s8", lookuptest.Instance("a", registry.Passing, fmt.Sprint(n)))
+	}
+	for _, m := range w.Messages()[len(all):] {
+		f.Apply(m)
+	}
+	now := f.View()
+	for parts, want := range map[int]Shape{0: Incremental, 1: Full, 5: Incremental} {
+		if p, _ := ForIXFR(now, now.Serial()-40, parts); p.Shape != want {
+			t.Errorf("40 changes of one name, at most %d parts: %s, want %s", parts, p.Shape, want)
+		}
 	}
 }
 
@@ -228,7 +244,7 @@ func TestNoZone(t *testing.T) {
 	if _, ok := ForAXFR(&registry.View{}); ok {
 		t.Error("an AXFR of nothing")
 	}
-	if _, ok := ForIXFR(&registry.View{}, 1); ok {
+	if _, ok := ForIXFR(&registry.View{}, 1, 0); ok {
 		t.Error("an IXFR of nothing")
 	}
 }
