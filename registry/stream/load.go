@@ -83,12 +83,9 @@ func (c *Conn) LoadFact(ctx context.Context, f registry.Fact, before uint64) ([]
 		return s.usable, err
 	}
 	for range nearby {
-		m, found, known, err := c.lastBefore(ctx, subject, before, root+string(f.Writer)+".epoch", root+string(registry.Operator)+".zone")
-		if err != nil || known && !found {
+		m, found, err := c.lastBefore(ctx, subject, before, root+string(f.Writer)+".epoch", root+string(registry.Operator)+".zone")
+		if err != nil || !found {
 			return nil, err
-		}
-		if !known {
-			break
 		}
 		if decoded := Decode(m.subject, m.header, m.data, m.sequence, m.stored); decoded.Refused == nil {
 			return []registry.Message{decoded}, nil
@@ -109,9 +106,11 @@ func (c *Conn) LoadFact(ctx context.Context, f registry.Fact, before uint64) ([]
 }
 
 const (
-	nearby      = 4   // messages that are asked for one by one
-	firstWindow = 500 // sequences that are read together after that; each next window is four times as large
-	epochsKept  = 100
+	nearby         = 4   // messages that are asked for one by one
+	firstWindow    = 500 // sequences that are read together after that; each next window is four times as large
+	windowMessages = 256 // at once
+	windowBytes    = 4 << 20
+	epochsKept     = 100
 )
 
 // search looks for what can be read in windows of a subject's history. It holds one
@@ -127,25 +126,37 @@ type search struct {
 
 // window reads from a sequence on. Enough: the search is over.
 func (s *search) window(ctx context.Context, c *Conn, from uint64) (enough bool, err error) {
-	config := tailConfig{stream: EventsStream, filters: []string{s.subject}, policy: FromSequence, sequence: from}
-	err = c.follow(ctx, config, func(i item) error {
-		if i.sequence > 0 && i.sequence < s.before {
-			s.looked++
-			s.bytes += len(i.data)
-			if m := Decode(i.subject, i.header, i.data, i.sequence, i.stored); m.Refused == nil {
-				s.usable = append(s.usable[max(0, len(s.usable)-s.keep+1):], m)
+	for next := from; next < s.before; {
+		last := uint64(0)
+		q := directQuery{Next: s.subject, From: next, Batch: windowMessages, MaxBytes: windowBytes}
+		_, err := c.directGetMany(ctx, q, func(m storedMessage) {
+			if last = m.sequence; last < s.before {
+				s.take(m)
 			}
+		})
+		if err != nil {
+			return true, fmt.Errorf("load the history of %s: %w", s.subject, err)
 		}
-		if i.atEnd || i.sequence >= s.before-1 || s.looked >= factMessages || s.bytes >= factBytes {
-			return errLoaded
+		if last < next {
+			break // there is none from here on
 		}
-		return nil
-	})
-	if !errors.Is(err, errLoaded) {
-		return true, fmt.Errorf("load the history of %s: %w", s.subject, err)
+		if s.exhausted() {
+			return true, nil
+		}
+		next = last + 1
 	}
-	return len(s.usable) > 0 || s.looked >= factMessages || s.bytes >= factBytes, nil
+	return len(s.usable) > 0, nil
 }
+
+func (s *search) take(m storedMessage) {
+	s.looked++
+	s.bytes += len(m.data)
+	if decoded := Decode(m.subject, m.header, m.data, m.sequence, m.stored); decoded.Refused == nil {
+		s.usable = append(s.usable[max(0, len(s.usable)-s.keep+1):], decoded)
+	}
+}
+
+func (s *search) exhausted() bool { return s.looked >= factMessages || s.bytes >= factBytes }
 
 // watchOrders follows what is asked of one target.
 func (c *Conn) watchOrders(ctx context.Context, target string, f func(registry.Message)) error {

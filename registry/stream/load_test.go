@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
@@ -65,5 +66,57 @@ func TestTheHistoryOfAnEpochRecordIsLoadedInOrder(t *testing.T) {
 	messages, err := c.LoadFact(t.Context(), registry.Fact{Writer: "amber", Kind: registry.KindEpoch}, second+4)
 	if err != nil || len(messages) != 2 || messages[0].Sequence != first || messages[1].Sequence != second {
 		t.Errorf("%d messages, %v; want those at %d and %d", len(messages), err, first, second)
+	}
+}
+
+// TestLookingBackLeavesNoConsumerBehind: each look into a history made a consumer that
+// the server kept for half a minute, so that a flood of garbage exhausted the
+// stream's consumers, for everybody.
+func TestLookingBackLeavesNoConsumerBehind(t *testing.T) {
+	c := connect(t, 1)
+	const facts = 50
+	name := func(n int) string { return fmt.Sprintf("g-%d", n%facts) }
+	garbage(t, c, 20*facts, func(n int) string { return "mesh.v1.evil.svc.default." + name(n) })
+	end := lastSequence(t, c, stream.EventsStream)
+	for n := range facts {
+		fact := registry.Fact{Writer: "evil", Kind: registry.KindService, Service: registry.ServiceKey{Namespace: "default", Name: name(n)}}
+		if messages, err := c.LoadFact(t.Context(), fact, end+1); err != nil || len(messages) > 0 {
+			t.Fatalf("%d messages, %v", len(messages), err)
+		}
+	}
+	js, err := jetstream.New(c.NATS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.Consumers; n > 0 {
+		t.Errorf("%d consumers are left", n)
+	}
+}
+
+// TestTheLastBeforeIsFoundOnThreeReplicas: any of them may answer.
+func TestTheLastBeforeIsFoundOnThreeReplicas(t *testing.T) {
+	c := connect(t, 3)
+	a, w := newAuthor("amber"), c.Writer("amber")
+	fence := a.begin(t, w, 0)
+	publish(t, w, fence, a.service("one", 1))
+	want := lastSequence(t, c, stream.EventsStream)
+	garbage(t, c, 10, func(n int) string { return fmt.Sprintf("mesh.v1.amber.svc.default.%s", []string{"one", "never"}[n%2]) })
+	end := lastSequence(t, c, stream.EventsStream)
+	for _, before := range []uint64{want + 1, end, end + 1} {
+		streamtest.Eventually(t, 10*time.Second, "no replica lags", func() bool {
+			messages, err := c.LoadFact(t.Context(), a.service("one", 1).Fact(), before)
+			if err == nil && (len(messages) != 1 || messages[0].Sequence != want) {
+				t.Fatalf("before %d: %d messages, want that at %d", before, len(messages), want)
+			}
+			none, err2 := c.LoadFact(t.Context(), a.service("never", 1).Fact(), before)
+			if len(none) > 0 {
+				t.Fatalf("before %d: %d messages of what never was", before, len(none))
+			}
+			return err == nil && err2 == nil
+		})
 	}
 }

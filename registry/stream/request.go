@@ -140,28 +140,33 @@ func (c *Conn) at(ctx context.Context, stream string, sequence uint64) (m stored
 	return c.directGet(ctx, &nats.Msg{Subject: directGetSubject + stream, Data: fmt.Appendf(nil, `{"seq":%d}`, sequence)})
 }
 
-// lastBefore returns the last message of a subject that stands before a sequence.
-// The server gives nothing when the replica that answers is not so far yet, just as
-// when there is none. So it is asked for witnesses too: subjects that should have a
-// message there. Where none of all is given, known is false.
-func (c *Conn) lastBefore(ctx context.Context, subject string, sequence uint64, witnesses ...string) (m storedMessage, found, known bool, err error) {
+// directQuery is a direct get that is answered with several messages.
+type directQuery struct {
+	Subjects []string `json:"multi_last,omitempty"` // the last of each of these …
+	UpTo     uint64   `json:"up_to_seq,omitempty"`  // … that stands no later than this
+	Next     string   `json:"next_by_subj,omitempty"`
+	From     uint64   `json:"seq,omitempty"` // for Next
+	Batch    int      `json:"batch,omitempty"`
+	MaxBytes int      `json:"max_bytes,omitempty"`
+}
+
+// directGetMany calls f for each message that answers, in order, and returns how
+// many there were.
+func (c *Conn) directGetMany(ctx context.Context, q directQuery, f func(storedMessage)) (count int, err error) {
 	ctx, stop := c.bound(ctx)
 	defer stop()
-	body, err := json.Marshal(struct {
-		Subjects []string `json:"multi_last"`
-		UpTo     uint64   `json:"up_to_seq"`
-	}{append(witnesses, subject), sequence - 1})
+	body, err := json.Marshal(q)
 	if err != nil {
-		return m, false, false, err
+		return 0, err
 	}
 	inbox := c.nats.NewInbox()
 	sub, err := c.nats.SubscribeSync(inbox)
 	if err != nil {
-		return m, false, false, err
+		return 0, err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // only a closed connection refuses
 	if err := c.nats.PublishRequest(directGetSubject+EventsStream, inbox, body); err != nil {
-		return m, false, false, err
+		return 0, err
 	}
 	for {
 		answer, err := sub.NextMsgWithContext(ctx)
@@ -169,21 +174,53 @@ func (c *Conn) lastBefore(ctx context.Context, subject string, sequence uint64, 
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
-			return m, false, false, fmt.Errorf("the last of %s before %d: %w", clip(subject), sequence, err)
+			return count, fmt.Errorf("%s%s: %w", directGetSubject, EventsStream, err)
 		}
-		one, given, err := parseDirect(answer)
-		switch {
-		case err != nil:
-			return m, false, false, fmt.Errorf("the last of %s before %d: %w", clip(subject), sequence, err)
-		case !given:
-			return m, found, known, nil
-		case one.sequence >= sequence:
-			return m, false, false, fmt.Errorf("the last of %s before %d: the answer stands at %d", clip(subject), sequence, one.sequence)
-		case one.subject == subject:
+		m, given, err := parseDirect(answer)
+		if err != nil {
+			return count, fmt.Errorf("%s%s: %w", directGetSubject, EventsStream, err)
+		}
+		if !given {
+			return count, nil
+		}
+		f(m)
+		count++
+	}
+}
+
+// errLags says that what a replica lacks can't be told from what was never stored.
+var errLags = errors.New("a replica of the stream lags")
+
+// lastBefore returns the last message of a subject that stands before a sequence.
+// The server gives nothing when the replica that answers is not so far yet, just as
+// when there is none. So it is asked for witnesses too: subjects that should have a
+// message there. Where none of all is given, the replicas are looked at.
+func (c *Conn) lastBefore(ctx context.Context, subject string, sequence uint64, witnesses ...string) (m storedMessage, found bool, err error) {
+	q := directQuery{Subjects: append(witnesses, subject), UpTo: sequence - 1}
+	keep := func(one storedMessage) {
+		if one.subject == subject && one.sequence < sequence {
 			m, found = one, true
 		}
-		known = true
 	}
+	if count, err := c.directGetMany(ctx, q, keep); err != nil || count > 0 {
+		return m, found, err
+	}
+	info, err := c.streamInfo(ctx, EventsStream)
+	if err != nil {
+		return m, false, err
+	}
+	if info.Cluster != nil {
+		for _, replica := range info.Cluster.Replicas {
+			if !replica.Offline && (!replica.Current || replica.Lag > 0) {
+				return m, false, errLags
+			}
+		}
+	}
+	if q.UpTo = min(q.UpTo, info.State.LastSeq); q.UpTo == 0 {
+		return m, false, nil
+	}
+	_, err = c.directGetMany(ctx, q, keep)
+	return m, found, err
 }
 
 func (c *Conn) directGet(ctx context.Context, request *nats.Msg) (m storedMessage, found bool, err error) {
