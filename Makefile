@@ -15,7 +15,7 @@ FUZZTIME ?= 1m
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(if $(shell command -v $$(go env CC) 2>/dev/null),-race,)
 
-.PHONY: help build demo test bench lint vulnerabilities fuzz clean
+.PHONY: help build demo test bench bench-dns lint vulnerabilities fuzz clean
 
 help: ## show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: ## run every test, with the race detector, on real servers
 bench: ## measure the daemons on real servers, in 20 minutes (ONLY=name,name for some of it, QUICK=1 for a look)
 	go run ./e2e/servers/cmd/prepare
 	go run ./bench $(if $(ONLY),--only '$(ONLY)',) $(if $(QUICK),--quick,)
+
+bench-dns: ## measure DNS answers beside NSD, Knot DNS and CoreDNS, in 5 minutes (QUICK=1 for a look)
+	go run ./bench --only dns,dns-large $(if $(QUICK),--quick,)
 
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## vet, staticcheck and the linters of .golangci.yml
 	$< run ./...
