@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -321,5 +322,65 @@ func TestChaos(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestReloadDropsNothing: while the settings change all the time, every query is
+// answered, over UDP and on a connection that stays open, by one set of settings or the
+// other.
+func TestReloadDropsNothing(t *testing.T) {
+	one := Settings{NSID: "one", Identity: lookup.Identity{ID: "one"}, Cookies: cookie.NewKeys(cookie.NewSecret())}
+	two := Settings{NSID: "two", Identity: lookup.Identity{ID: "two"}, UDPPayload: 1400, Idle: time.Minute, MaxConnections: 5}
+	s := start(t, Config{Settings: one}, harbours())
+	conn, err := dns.Dial("tcp", s.address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ended := make(chan struct{})
+	defer close(ended)
+	wg.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			next := one
+			if n%2 == 0 {
+				next = two
+			}
+			if err := s.Reload(next); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	said := map[string]int{}
+	for range 500 {
+		q := new(dns.Msg)
+		q.SetQuestion("id.server.", dns.TypeTXT)
+		q.Question[0].Qclass = dns.ClassCHAOS
+		edns(1232, option(dns.EDNS0NSID, ""), option(dns.EDNS0COOKIE, half))(q)
+		overUDP := s.exchange(t, UDP, q)
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		if err := conn.WriteMsg(q); err != nil {
+			t.Fatal(err)
+		}
+		overTCP, err := conn.ReadMsg()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range []*dns.Msg{overUDP, overTCP} {
+			o := optionsOf(t, got)
+			if len(got.Answer) != 1 || got.Answer[0].(*dns.TXT).Txt[0] != o[dns.EDNS0NSID] || len(o[dns.EDNS0COOKIE]) != 24 {
+				t.Fatalf("got %v, want an answer by one set of settings", got)
+			}
+			said[o[dns.EDNS0NSID]]++
+		}
+	}
+	if said["one"] == 0 || said["two"] == 0 {
+		t.Errorf("answers by %v: the settings did not change", said)
 	}
 }

@@ -243,6 +243,17 @@ func TestParseKeepsNothing(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01\x01a\x00\x00\x01\x00\x01\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"))
+	for _, options := range []string{
+		"\x00\x0a\x00\x0812345678",                             // a client's cookie
+		"\x00\x0a\x00\x181234567812345678\x01\x00\x00\x00abcd", // and a server's
+		"\x00\x03\x00\x00\x00\x13\x00\x00\x00\x0b\x00\x00",     // NSID, ZONEVERSION, keepalive
+		"\x00\x08\x00\x07\x00\x01\x18\x00\xc0\x00\x02",         // a client's subnet
+		"\x00\x0a\x00\x09123456789", "\x00\x0a\xff\xff", "\x00",
+	} {
+		length := string([]byte{0, byte(len(options))})
+		f.Add([]byte("\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01\x01a\x00\x00\x01\x00\x01\x00\x00\x29\x04\xd0\x00\x00\x00\x00" + length + options))
+		f.Add([]byte("\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x29\x04\xd0\x00\x00\x00\x00" + length + options))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
 		q, err := packet.Parse(b)
@@ -251,6 +262,12 @@ func FuzzParse(f *testing.F) {
 		}
 		if err == nil && q.Question != nil && (len(q.Question) < 5 || len(q.Question) > 259 || q.Name == "" || len(q.Name) > 1017) {
 			t.Fatalf("question %q of %d bytes, name %q", q.Question, len(q.Question), q.Name)
+		}
+		if c := q.Asked.Cookie; err == nil && c != nil && (len(c) < 8 || len(c) > 40) {
+			t.Fatalf("a cookie of %d bytes", len(c))
+		}
+		if err == nil && q.RCode == dns.RcodeSuccess && (q.Question == nil) != q.CookieOnly {
+			t.Fatalf("question %q, a cookie alone: %v", q.Question, q.CookieOnly)
 		}
 	})
 }
