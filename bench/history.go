@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
@@ -64,7 +65,8 @@ func (s *site) history(ctx context.Context, cluster string) (map[string][]regist
 func divide(changes []change, history map[string][]registry.Message) stages {
 	var st stages
 	next := map[string]int{}
-	for _, c := range changes {
+	inOrder := func(a, b change) int { return a.sent.Compare(b.sent) }
+	for _, c := range slices.SortedFunc(slices.Values(changes), inOrder) {
 		events := history[c.service]
 		n := next[c.service]
 		for n < len(events) && events[n].Event.Service.Seen.Before(c.sent) {

@@ -30,6 +30,7 @@ func TestDivideFindsEachChangesEvent(t *testing.T) {
 		{service: "svc-0", sent: at(200), answered: at(210)}, // its event is not there
 		{service: "other", sent: at(0), answered: at(1)},
 	}
+	slices.Reverse(changes) // whatever order they come in
 	got := divide(changes, history)
 	ms := func(all ...int) (s samples) {
 		for _, n := range all {
@@ -103,8 +104,8 @@ func TestTableSaysWhatIsReached(t *testing.T) {
 	}
 }
 
-// The page for operators names every measurement, and the results that are kept
-// come from whole runs.
+// The page for operators names every measurement, and the results that are kept of
+// those that make bench runs are no quick ones.
 func TestPerformancePage(t *testing.T) {
 	text, err := os.ReadFile("../docs/performance.md")
 	if err != nil {
@@ -113,6 +114,9 @@ func TestPerformancePage(t *testing.T) {
 	for _, m := range measurements() {
 		if !strings.Contains(string(text), "| `"+m.name+"` |") {
 			t.Errorf("docs/performance.md does not say what %s measures", m.name)
+		}
+		if m.name == "dns" { // only when named: it needs servers that are no part of a whole run
+			continue
 		}
 		page, err := os.ReadFile("results/" + m.name + ".md")
 		if err != nil {
