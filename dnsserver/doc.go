@@ -1,13 +1,19 @@
 // Package dnsserver answers DNS over UDP and TCP, as the authority for the zone.
 //
-// What comes in goes one way: socket → package packet (bytes → query) → package
-// lookup (View, query → answer) → package packet (answer → bytes) → socket.
+// What comes in goes one of two ways. The fast path copies what was compiled:
+// socket → package batch → package compile → package batch → socket. Whatever that
+// does not know goes the complete path: socket → package packet (bytes → query) →
+// package lookup (View, query → answer) → package packet (answer → bytes) → socket.
 //
 // What it promises:
 //
-//   - One answer sees one View, which is asked for once per query; loading it never
-//     blocks. What is answered is decided by package lookup, how it looks on the
-//     wire by package packet.
+//   - One answer sees one View, and both paths the same one; loading it never blocks.
+//     What is answered is decided by package lookup, how it looks on the wire by
+//     package packet; the fast path says the same, or nothing.
+//
+//   - A View that is published is answered from a few milliseconds later.
+//
+//   - More than can be answered is dropped before any work, and counted.
 //
 //   - Nothing that a client sends or fails to send stops the answers to others.
 //     Connections are bounded in total and per client, reads and writes have
