@@ -62,7 +62,7 @@ func (g *ground) measure(ctx context.Context, m measurement) (r result, err erro
 	s.say("begins: %s", m.about)
 	r = result{
 		Name: m.name, About: m.about, Began: time.Now(), Machine: machine(), Commit: g.commit, LoadBefore: loadAverage(),
-		Quick: g.options.quick, Versions: map[string]string{"Go": runtime.Version()},
+		Quick: g.options.quick, Niceness: niceness(), Versions: map[string]string{"Go": runtime.Version()},
 	}
 	s.versions = r.Versions
 	r.IdleBefore = "an unknown part"

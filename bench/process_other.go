@@ -13,6 +13,8 @@ import (
 // outlives a bench that is killed.
 func dieWithParent(*exec.Cmd) {}
 
+func niceness() int { return 0 }
+
 // usage is what a process has used so far.
 type usage struct {
 	processor time.Duration // user and system

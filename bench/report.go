@@ -36,7 +36,8 @@ type result struct {
 	Commit     string            `json:"commit"`
 	LoadBefore string            `json:"load_before"` // load averages of 1, 5 and 15 minutes
 	LoadAfter  string            `json:"load_after"`
-	IdleBefore string            `json:"idle_before"` // share of the processors' time in the second before
+	IdleBefore string            `json:"idle_before"`        // share of the processors' time in the second before
+	Niceness   int               `json:"niceness,omitempty"` // of all that was started; the usual is 0
 	Held       string            `json:"held,omitempty"`
 	Quick      bool              `json:"quick,omitempty"`
 	Figures    []figure          `json:"figures"`
@@ -138,6 +139,9 @@ func (r result) page() string {
 	}
 	fmt.Fprintf(&b, "\n%s, commit %s, %.0f s. Just before, the processors were idle for %s of the time; load average before %s, after %s.\n",
 		r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Commit, r.Seconds, r.IdleBefore, r.LoadBefore, r.LoadAfter)
+	if r.Niceness != 0 {
+		fmt.Fprintf(&b, "Everything that was measured ran with niceness %d, before what else the machine had to do.\n", r.Niceness)
+	}
 	fmt.Fprintf(&b, "%s; %s.\n", r.Machine, versionList(r.Versions))
 	return b.String()
 }
