@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 )
@@ -61,7 +62,7 @@ func (s *Socket) Batched() bool { _, single := s.io.(*single); return !single }
 // after a deadline.
 func (s *Socket) Receive() (int, error) {
 	n, err := s.io.receive()
-	if err == errRefused { // at the first call only
+	if errors.Is(err, errRefused) { // at the first call only
 		s.io = newSingle(s.conn, s.wildcard)
 		n, err = s.io.receive()
 	}
