@@ -157,8 +157,8 @@ type collector struct {
 	store   *registry.Store
 	replica *replica.Replica
 
-	sequence, synced, services, conflicts, unlisted, clusters, journal, journalReach         *prometheus.Desc
-	epoch, revision, clusterServices, instances, gateways, quarantined, age, phase *prometheus.Desc
+	sequence, synced, services, conflicts, unlisted, clusters, journal, journalReach *prometheus.Desc
+	epoch, revision, clusterServices, instances, gateways, quarantined, age, phase   *prometheus.Desc
 }
 
 func newCollector(store *registry.Store, r *replica.Replica) *collector {
