@@ -122,11 +122,12 @@ func (t *tail) forget() {
 
 // consume makes a consumer and lives with it until something is wrong.
 func (t *tail) consume(ctx context.Context, reconnected <-chan struct{}) error {
+	at := t.reached()
 	info, err := t.conn.streamInfo(ctx, t.stream)
 	if err != nil {
 		return err
 	}
-	if err := t.check(ctx, info, true); err != nil {
+	if err := t.check(ctx, at, info, true); err != nil {
 		return err
 	}
 	if t.created.IsZero() {
@@ -178,9 +179,10 @@ func (t *tail) live(ctx context.Context, p *pull, reconnected <-chan struct{}) e
 			}
 		case <-look.C:
 			next := checkInterval
+			at := t.reached()
 			info, err := t.conn.streamInfo(ctx, t.stream)
 			if err == nil {
-				err = t.check(ctx, info, false)
+				err = t.check(ctx, at, info, false)
 			}
 			switch {
 			case errors.Is(err, errDoubt):
@@ -242,15 +244,27 @@ func (t *tail) aim(ctx context.Context) error {
 	return nil
 }
 
-// check holds the stream to what is known of it. What may be a replica that lags
-// is only a doubt, until it was seen several times.
-func (t *tail) check(ctx context.Context, info *jetstream.StreamInfo, thorough bool) error {
+// reading is how far a tail has come.
+type reading struct {
+	last     position
+	caughtUp bool // once, at least
+}
+
+// reached returns how far the tail has come.
+func (t *tail) reached() reading {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return reading{last: t.last, caughtUp: t.once}
+}
+
+// check holds the stream to what was read of it before info was asked for: what
+// comes while that is on its way may be more than it tells. What may be a replica
+// that lags is only a doubt, until it was seen several times.
+func (t *tail) check(ctx context.Context, at reading, info *jetstream.StreamInfo, thorough bool) error {
 	if t.created.IsZero() {
 		return nil
 	}
-	t.mu.Lock()
-	last, caughtUp := t.last, t.once
-	t.mu.Unlock()
+	last, caughtUp := at.last, at.caughtUp
 	state := info.State
 	switch {
 	case !info.Created.Equal(t.created):
