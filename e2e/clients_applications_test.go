@@ -29,7 +29,7 @@ func through(address string) asking {
 	caller := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	return func(ctx context.Context, _ string) ([]string, error) {
 		var all []string
-		for range 8 {
+		for range 40 { // nginx chooses at random, and not very
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/", http.NoBody)
 			if err != nil {
 				return nil, err
