@@ -12,7 +12,7 @@ import (
 // stream ends and the look at it. That is no cut stream, however often it happens.
 func TestMessagesThatComeDuringALookAreNoLoss(t *testing.T) {
 	made := time.Unix(1_800_000_000, 0)
-	tail := &tail{stream: EventsStream, created: made, last: position{sequence: 160}, once: true}
+	tail := &tail{tailConfig: tailConfig{stream: EventsStream}, created: made, last: position{sequence: 160}, once: true}
 	for n := range 2 * doubts {
 		at := tail.reached()
 		info := &jetstream.StreamInfo{Created: made, State: jetstream.StreamState{FirstSeq: 1, LastSeq: tail.last.sequence}}
