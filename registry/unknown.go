@@ -22,22 +22,29 @@ func (f *Fold) Missing(fact Fact, missing bool) {
 	if u.names == nil {
 		u.facts, u.names = map[Fact]struct{}{}, draftOf(table[Labels, int]{})
 	}
-	labels := fact.Service.Labels()
-	count, _ := u.names.get(labels)
+	labels, step := fact.Service.Labels(), 1
 	if missing {
 		u.facts[fact] = struct{}{}
-		count++
 	} else {
 		delete(u.facts, fact)
-		count--
+		step = -1
 	}
-	if count > 0 {
+	u.count(labels, step)
+	u.count(namespaceOf(labels), step)
+	u.stale = true
+	f.changes.name(labels)
+}
+
+// namespaceOf stands for all names of a namespace: no name is empty.
+func namespaceOf(l Labels) Labels { return Labels{Namespace: l.Namespace} }
+
+func (u *unknowns) count(labels Labels, step int) {
+	count, _ := u.names.get(labels)
+	if count += step; count > 0 {
 		u.names.set(labels, count)
 	} else {
 		u.names.delete(labels)
 	}
-	u.stale = true
-	f.changes.name(labels)
 }
 
 // freeze gives the names to the Views that come.
@@ -57,5 +64,9 @@ func (v *View) Unknown(l Labels) bool {
 	return unknown
 }
 
-// UnknownNames counts the names for which [View.Unknown] is true.
-func (v *View) UnknownNames() int { return v.unknown.len }
+// UnknownNamespace reports whether [View.Unknown] is true of any name in a namespace
+// with this label.
+func (v *View) UnknownNamespace(label string) bool { return v.Unknown(Labels{Namespace: label}) }
+
+// AnyUnknown reports whether [View.Unknown] is true of any name.
+func (v *View) AnyUnknown() bool { return v.unknown.len > 0 }

@@ -210,7 +210,7 @@ func (t *Table) answer(name []byte, qtype uint16) (b *body, rcode int, ok bool) 
 	entry := t.find(name[from:head])
 	switch {
 	case entry == nil:
-		if qtype == 0 || qtype > dns.TypeHTTPS || qtype == dns.TypeOPT {
+		if qtype == 0 || qtype > dns.TypeHTTPS || qtype == dns.TypeOPT || t.view.AnyUnknown() {
 			return nil, 0, false
 		}
 		return t.negative, dns.RcodeNameError, !t.negative.complete

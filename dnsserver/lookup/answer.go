@@ -40,6 +40,7 @@ type ExtendedError struct {
 //	outside the zone                      REFUSED, extended error 20
 //	AXFR, IXFR                            REFUSED, extended error 18
 //	a type that can't be asked for        FORMERR, extended error 30
+//	still looked for behind garbage       SERVFAIL, extended error 14
 //	never registered, or below such       NXDOMAIN with SOA
 //	known, without records of the type    NOERROR with SOA
 //	ANY                                   one HINFO record (RFC 8482 §4.2)
@@ -62,7 +63,10 @@ func Answer(v *registry.View, q Question) Response {
 		return failure(dns.RcodeFormatError, dns.ExtendedErrorCodeInvalidQueryType, "the type can't be asked for")
 	}
 	p := find(v, name, labels)
-	if p.kind == absent {
+	switch {
+	case p.kind == absent && mayExist(v, labels):
+		return failure(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "what a cluster says of this name is still looked for")
+	case p.kind == absent:
 		return negative(v, dns.RcodeNameError)
 	}
 	r := Response{Authoritative: true}
