@@ -88,9 +88,8 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 		}
 		return refuse(why)
 	}
-	whole, ready := transfer.ForAXFR(v)
 	switch {
-	case !ready:
+	case !v.Synced() || v.Zone() == nil:
 		s.observer.Transferred(kind, transfer.NotReady)
 		return asked, nil, nil
 	case q.Name != v.Zone().Name: // RFC 5936 §2.2.1
@@ -99,7 +98,7 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 	case kind == transfer.AXFR && a.protocol == UDP: // RFC 5936 §4.2 knows none
 		return refuse("AXFR over UDP")
 	}
-	plan := whole
+	plan, ready := transfer.ForAXFR(v)
 	if kind == transfer.IXFR {
 		serial, ok := serialOf(query)
 		if !ok {
@@ -109,7 +108,13 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 		if a.protocol == UDP {
 			parts = datagramParts
 		}
-		plan, _ = transfer.ForIXFR(v, serial, parts)
+		plan, ready = transfer.ForIXFR(v, serial, parts)
+	}
+	if !ready {
+		s.observer.Transferred(kind, transfer.NotReady)
+		return lookup.Response{RCode: dns.RcodeServerFailure, Extended: &lookup.ExtendedError{
+			Code: dns.ExtendedErrorCodeNotReady, Text: "a part of the zone is not known yet",
+		}}, nil, nil
 	}
 	if a.protocol == UDP || plan.Shape == transfer.Current {
 		return a.atOnce(v, plan)

@@ -215,6 +215,29 @@ func TestNotify(t *testing.T) {
 	}
 }
 
+// TestNotifyWaitsForTheAnswers: a secondary that is told asks at once, and must not
+// find what was there before.
+func TestNotifyWaitsForTheAnswers(t *testing.T) {
+	z, s := newZone(), newSecondary(t)
+	var answering atomic.Uint64
+	n := Notifier{
+		Views: z.store, Settings: settingsOf(Target{Address: s.target}).Load, Observer: &counts{}, Log: slog.New(slog.DiscardHandler),
+		Answering: answering.Load, Source: func(netip.Addr) netip.Addr { return netip.Addr{} },
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { n.Run(ctx) })
+	select {
+	case <-s.got:
+		t.Error("told before answers show it")
+	case <-time.After(300 * time.Millisecond):
+	}
+	answering.Store(z.store.View().Sequence())
+	s.answer(t, s.next(t), dns.RcodeSuccess)
+}
+
 // TestNotifyUntilAnswered: a secondary that is away is told until it answers, and one
 // that answers with an error is left alone; neither holds up the other.
 func TestNotifyUntilAnswered(t *testing.T) {

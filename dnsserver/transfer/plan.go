@@ -30,18 +30,22 @@ type Plan struct {
 	soa    dns.RR
 }
 
-// ForAXFR plans the whole zone; ok is false when the View has none to give.
+// ForAXFR plans the whole zone; ok is false when the View has none to give: it is not
+// synced, or a part of the zone is not known yet ([registry.View.AnyUnknown]), which a
+// secondary would take for gone.
 func ForAXFR(v *registry.View) (p Plan, ok bool) {
-	soa := soaOf(v)
-	return Plan{Shape: Full, view: v, soa: soa}, soa != nil
+	p = whole(v)
+	return p, p.soa != nil && !v.AnyUnknown()
 }
+
+func whole(v *registry.View) Plan { return Plan{Shape: Full, view: v, soa: soaOf(v)} }
 
 // ForIXFR plans what a client lacks that has the zone with a serial. A difference of
 // more than so many parts (0: about half of the zone) is not worth it: then, too, the
-// shape is Full. To find that out costs in proportion to these parts.
+// shape is Full, or ok false as with [ForAXFR]. To find that out costs in proportion
+// to these parts.
 func ForIXFR(v *registry.View, serial uint32, parts int) (p Plan, ok bool) {
-	p, ok = ForAXFR(v)
-	if !ok {
+	if p = whole(v); p.soa == nil {
 		return p, false
 	}
 	sequence, behind := behind(v.Sequence(), serial)
@@ -52,11 +56,11 @@ func ForIXFR(v *registry.View, serial uint32, parts int) (p Plan, ok bool) {
 	if parts == 0 {
 		parts = max(fewParts, (v.Services()+len(v.Clusters()))/2)
 	} else if count, known := v.ChangesSince(sequence); !known || count > changesPerPart*parts {
-		return p, true
+		return p, !v.AnyUnknown()
 	}
 	older, change, known := v.Since(sequence)
 	if !known || older.Zone() == nil || older.Zone().Name != v.Zone().Name || moreThan(parts, lookup.Changed(older, v, change)) {
-		return p, true
+		return p, !v.AnyUnknown()
 	}
 	p.Shape, p.older, p.change = Incremental, older, change
 	return p, true
@@ -67,10 +71,10 @@ func ForIXFR(v *registry.View, serial uint32, parts int) (p Plan, ok bool) {
 // neither (RFC 1982 §3.2): it stands for a sequence that no journal reaches.
 func behind(sequence uint64, serial uint32) (at uint64, behind bool) {
 	distance := uint32(sequence) - serial
-	if distance == 0 || distance > 1<<31 || uint64(distance) > sequence {
+	if distance == 0 || distance > 1<<31 {
 		return 0, false
 	}
-	return sequence - uint64(distance), true
+	return sequence - min(sequence, uint64(distance)), true // what was before the stream had no zone
 }
 
 const (

@@ -175,7 +175,7 @@ func TestSerials(t *testing.T) {
 		{100, 99, 99, true},
 		{100, 101, 0, false},
 		{100, 0, 0, true},
-		{100, 1<<32 - 1, 0, false},              // ahead of us, although the number is higher
+		{100, 1<<32 - 1, 0, true},               // another history's: by RFC 1982 it is older than ours
 		{round + 5, 5, 0, false},                // the same
 		{round + 5, 1<<32 - 1, round - 1, true}, // over the edge
 		{round - 1, 0, 0, false},                // one ahead, over the edge
@@ -239,6 +239,39 @@ func TestSmallChangeOfALargeZone(t *testing.T) {
 	}
 }
 
+// TestPartsThatAreNotKnown: a zone in which something may be missing is not given as a
+// whole; what changed in it is.
+func TestPartsThatAreNotKnown(t *testing.T) {
+	w := lookuptest.Harbours()
+	f := registry.NewFold()
+	for _, m := range w.Messages() {
+		f.Apply(m)
+	}
+	f.Synced()
+	missing := registry.Fact{Writer: "amber", Kind: registry.KindService, Service: registry.ServiceKey{Namespace: "shop", Name: "lost"}}
+	f.Missing(missing, true)
+	before := f.View()
+	w.Service("amber", "shop", "web")
+	f.Apply(w.Messages()[len(w.Messages())-1])
+	v := f.View()
+	if _, ok := ForAXFR(v); ok {
+		t.Error("an AXFR")
+	}
+	if p, ok := ForIXFR(v, 1, 0); ok {
+		t.Errorf("an IXFR from afar: %s", p.Shape)
+	}
+	if p, ok := ForIXFR(v, before.Serial(), 0); !ok || p.Shape != Incremental {
+		t.Errorf("an IXFR: %t, %s", ok, p.Shape)
+	}
+	if p, ok := ForIXFR(v, v.Serial(), 0); !ok || p.Shape != Current {
+		t.Errorf("nothing newer: %t, %s", ok, p.Shape)
+	}
+	f.Missing(missing, false)
+	if _, ok := ForAXFR(f.View()); !ok {
+		t.Error("no AXFR although all is known")
+	}
+}
+
 // TestNoZone: a replica that has not caught up gives nothing.
 func TestNoZone(t *testing.T) {
 	if _, ok := ForAXFR(&registry.View{}); ok {
@@ -246,5 +279,19 @@ func TestNoZone(t *testing.T) {
 	}
 	if _, ok := ForIXFR(&registry.View{}, 1, 0); ok {
 		t.Error("an IXFR of nothing")
+	}
+}
+
+// TestSerialOfAnotherHistory: whoever has a serial that was never ours takes all.
+func TestSerialOfAnotherHistory(t *testing.T) {
+	f := registry.NewFold()
+	f.Synced() // the journal reaches back to the stream's beginning
+	for _, m := range lookuptest.Harbours().Messages() {
+		f.Apply(m)
+	}
+	for _, serial := range []uint32{0, 1<<32 - 1, 1<<32 - 1000} {
+		if p, ok := ForIXFR(f.View(), serial, 0); !ok || p.Shape != Full {
+			t.Errorf("from %d: %t, %s", serial, ok, p.Shape)
+		}
 	}
 }
