@@ -133,7 +133,7 @@ func (s *site) watchChanges(ctx context.Context, c *catalog, cluster registry.Cl
 		return err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // only a closed connection refuses
-	ch := &changer{catalog: c, events: events}
+	ch := &changer{catalog: c, events: events, most: downSingly}
 	for kind := range 2 {
 		for range pace.single {
 			if !pause(ctx, pace.betweens) {
@@ -150,6 +150,7 @@ func (s *site) watchChanges(ctx context.Context, c *catalog, cluster registry.Cl
 		}
 		count()
 	}
+	ch.most = downCrowded
 	agentBefore, serverBefore := used()
 	began := time.Now()
 	for kind := range 2 {
@@ -167,23 +168,27 @@ func (s *site) watchChanges(ctx context.Context, c *catalog, cluster registry.Cl
 	return ch.restore(ctx)
 }
 
-// mostDown is how many services are critical at once, at most: those that went down
-// first come up first.
-const mostDown = 50
+// How many services are critical at once, at most: enough that a service comes up
+// again only after its going down was seen.
+const (
+	downSingly  = 20
+	downCrowded = 100
+)
 
 // changer makes the changes of one agent's measurement. Its methods are called by
 // one goroutine.
 type changer struct {
 	catalog *catalog
 	events  *eventWatch
+	most    int // critical at once
 	next    int
-	down    []int
+	down    []int // those that went down first come up first
 }
 
 // prepare expects the next change, and returns what makes it.
 func (ch *changer) prepare(kind int, into *samples) func(context.Context) error {
 	c := ch.catalog
-	if kind == flipped && len(ch.down) >= mostDown {
+	if kind == flipped && len(ch.down) >= ch.most {
 		n := ch.down[0]
 		ch.down = ch.down[1:]
 		ch.events.expect(n, into, func(s *registry.ServiceState) bool { return health(s) == registry.Passing })
