@@ -180,7 +180,7 @@ func TestClientsFollow(t *testing.T) {
 	s.each(all, func(c *client) {
 		s.see(t, c, "web", 40*time.Second, gatewayOf["amber"], gatewayOf["bronze"])
 	})
-	time.Sleep(5500 * time.Millisecond) // now nobody keeps anything, so that all of them learn the old answers right before the change
+	time.Sleep(6500 * time.Millisecond) // nginx counts whole seconds; now nobody keeps anything, so that all of them learn the old answers right before the change
 	s.each(all, func(c *client) {
 		if got, err := c.ask(t.Context(), "web"); err != nil || len(got) == 0 {
 			t.Errorf("%s finds %v, %v", c.name, got, err)

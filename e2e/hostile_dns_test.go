@@ -98,7 +98,7 @@ func (x *target) dialFrom(network, address string) (net.Conn, error) {
 	}
 	conn, err := dialer.Dial(network, x.dns)
 	if err == nil {
-		err = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		err = conn.SetDeadline(time.Now().Add(time.Minute))
 	}
 	return conn, err
 }
@@ -208,9 +208,15 @@ func TestHostileDNS(t *testing.T) {
 		name string
 		run  func(*target, *testing.T)
 	}{
-		{"packets", (*target).packets}, {"cookies", (*target).cookies}, {"signatures", (*target).signatures},
-		{"ports", (*target).spoofed}, {"exposure", (*target).exposure}, {"too large", (*target).tooLarge},
-		{"streams", (*target).streams}, {"no files", (*target).noFiles}, {"overload", (*target).overload},
+		{"packets", (*target).packets},
+		{"cookies", (*target).cookies},
+		{"signatures", (*target).signatures},
+		{"ports", (*target).spoofed},
+		{"exposure", (*target).exposure},
+		{"too large", (*target).tooLarge},
+		{"streams", (*target).streams},
+		{"no files", (*target).noFiles},
+		{"overload", (*target).overload},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			part.run(x, t)
