@@ -35,7 +35,10 @@ type site struct {
 	dns  string // host:port of global-dns
 	http string // host:port of its HTTP interface
 
-	serving *daemon // global-dns, where it is compared with other servers
+	// Where global-dns is compared with other servers:
+	serving       *daemon
+	servingConfig string
+	readyAfter    time.Duration // its latest start
 }
 
 func (g *ground) newSite(name string) (*site, error) {

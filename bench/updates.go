@@ -52,12 +52,8 @@ func (s *site) startServing(ctx context.Context, services int) (*updater, error)
 	if err != nil {
 		return nil, err
 	}
-	program, args := pinned(serverCore, filepath.Join(s.programs, "global-dns"), "--config", config)
-	if s.serving, err = s.startDaemon(program, nil, args...); err != nil {
-		return nil, err
-	}
-	s.atEnd(s.serving.stop)
-	if err := s.eventually(ctx, 30*time.Second, s.serving, func() error { return get(ctx, "http://"+s.http+"/readyz", nil) }); err != nil {
+	s.servingConfig = config
+	if err := s.launchServing(ctx); err != nil {
 		return nil, err
 	}
 	conn, err := s.connect(ctx)
@@ -71,7 +67,42 @@ func (s *site) startServing(ctx context.Context, services int) (*updater, error)
 			return nil, err
 		}
 	}
-	return u, s.eventually(ctx, time.Minute, s.serving, func() error {
+	return u, s.awaitRecords(ctx, services)
+}
+
+// launchServing starts global-dns on its core and waits until it is ready.
+func (s *site) launchServing(ctx context.Context) error {
+	program, args := pinned(serverCore, filepath.Join(s.programs, "global-dns"), "--config", s.servingConfig)
+	var err error
+	if s.serving, err = s.startDaemon(program, nil, args...); err != nil {
+		return err
+	}
+	d := s.serving
+	s.atEnd(func() error {
+		if d.hasEnded() {
+			return nil // replaced by another one
+		}
+		return d.stop()
+	})
+	err = s.eventually(ctx, time.Minute, d, func() error { return get(ctx, "http://"+s.http+"/readyz", nil) })
+	s.readyAfter = time.Since(d.began)
+	return err
+}
+
+// restartServing ends global-dns and starts it again on the same stream.
+func (s *site) restartServing(ctx context.Context, services int) error {
+	if err := s.serving.stop(); err != nil {
+		return err
+	}
+	if err := s.launchServing(ctx); err != nil {
+		return err
+	}
+	return s.awaitRecords(ctx, services)
+}
+
+// awaitRecords waits until global-dns knows all services of all clusters.
+func (s *site) awaitRecords(ctx context.Context, services int) error {
+	return s.eventually(ctx, time.Minute, s.serving, func() error {
 		var all struct{ Clusters []struct{ Services int } }
 		if err := get(ctx, "http://"+s.http+"/v1/clusters", &all); err != nil {
 			return err

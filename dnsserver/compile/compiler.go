@@ -88,6 +88,9 @@ func (c *Compiler) all(v *registry.View) {
 	for n := range v.Names() {
 		c.name(nil, v, n.Labels)
 	}
+	for _, s := range c.table.shards {
+		s.clip()
+	}
 }
 
 func (c *Compiler) changes(before, v *registry.View, delta registry.Delta) {

@@ -106,3 +106,10 @@ func (s *shard) rebuild(without *slot) {
 		s.insert(entry)
 	}
 }
+
+// clip gives back the room that growing has left; the receiver may be nil.
+func (s *shard) clip() {
+	if s != nil && cap(s.keys)-len(s.keys) > len(s.keys)/8 {
+		s.keys = append(make([]byte, 0, len(s.keys)), s.keys...)
+	}
+}
