@@ -92,18 +92,16 @@ type fastPath struct {
 }
 
 func newFastPath(counts func() dnsserver.Counts) *fastPath {
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("seamark_dns_"+name, help, nil, nil)
-	}
+	metric := func(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
 	return &fastPath{
 		counts:  counts,
 		answers: prometheus.NewDesc(answersName, answersHelp, []string{"path", "protocol", "rcode"}, nil),
-		failed:  desc("fast_failed_total", "Answers of the fast path that the system did not take."),
-		names:   desc("compiled_names", "Names whose answers are compiled."),
-		sets:    desc("compiled_sets", "Different sets of compiled answers; names that are answered alike share one."),
-		size:    desc("compiled_bytes", "Length of all compiled answers."),
-		took:    desc("compile_seconds", "How long it took to compile the latest change."),
-		age:     desc("compiled_age_seconds", "Time since the latest change was compiled: nothing that is answered is older than the registry's silence."),
+		failed:  metric("seamark_dns_fast_failed_total", "Answers of the fast path that the system did not take."),
+		names:   metric("seamark_dns_compiled_names", "Names whose answers are compiled."),
+		sets:    metric("seamark_dns_compiled_sets", "Different sets of compiled answers; names that are answered alike share one."),
+		size:    metric("seamark_dns_compiled_bytes", "Length of all compiled answers."),
+		took:    metric("seamark_dns_compile_seconds", "How long it took to compile the latest change."),
+		age:     metric("seamark_dns_compiled_age_seconds", "Time since the latest change was compiled: nothing that is answered is older than the registry's silence."),
 	}
 }
 

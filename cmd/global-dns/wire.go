@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"reflect"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
