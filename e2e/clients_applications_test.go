@@ -26,7 +26,7 @@ func applications() []*client {
 // through sends some requests to an application and returns the addresses of those
 // clusters that answered.
 func through(address string) asking {
-	caller := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	caller := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	return func(ctx context.Context, _ string) ([]string, error) {
 		var all []string
 		for range 40 { // nginx chooses at random, and not very

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,15 +33,22 @@ func mayMakeNamespace() string {
 	case os.Geteuid() != 0:
 		return "only root may make a network namespace"
 	}
+	probe := fmt.Sprintf("seamark-probe-%d", os.Getpid())
+	if out, err := exec.Command("ip", "netns", "add", probe).CombinedOutput(); err != nil {
+		return fmt.Sprintf("no network namespace can be made: %s %v", bytes.TrimSpace(out), err)
+	}
+	if out, err := exec.Command("ip", "netns", "del", probe).CombinedOutput(); err != nil {
+		return fmt.Sprintf("no network namespace can be removed: %s %v", bytes.TrimSpace(out), err)
+	}
 	return ""
 }
 
 func needNamespace(t *testing.T) {
 	t.Helper()
-	if reason := mayMakeNamespace(); reason != "" {
-		notRun(t, reason, "run the tests as root on Linux", servers.Required("ip"))
-	}
 	servers.NeedProgram(t, "ip", "iproute2")
+	if reason := mayMakeNamespace(); reason != "" {
+		notRun(t, reason, "run the tests as root on Linux, with CAP_SYS_ADMIN", servers.Required("ip"))
+	}
 }
 
 // newNamespace makes a namespace for the test; nil where that can't be done.
@@ -101,8 +109,8 @@ func (n *namespace) run(ctx context.Context, program string, arguments ...string
 // hosts are those that ask global-dns on port 53 by their resolv.conf alone.
 func hosts() []*client {
 	return []*client{
-		{name: "glibc, getent", need: both(needNamespace, program("getent", "libc-bin")), within: directly, start: startGetent},
-		{name: "Go's resolver", need: needNamespace, within: directly, start: startGo},
+		{name: "glibc, getent", alone: true, need: both(needNamespace, program("getent", "libc-bin")), within: directly, start: startGetent},
+		{name: "Go's resolver", alone: true, need: needNamespace, within: directly, start: startGo},
 	}
 }
 

@@ -24,9 +24,9 @@ func tools() []*client {
 		}
 	}
 	return []*client{
-		{name: "dig", need: program("dig", "bind9-dnsutils"), within: directly, start: ask("dig", "+short")},
-		{name: "kdig", need: program("kdig", "knot-dnsutils"), within: directly, start: ask("kdig", "+short")},
-		{name: "drill", need: program("drill", "ldnsutils"), within: directly, start: ask("drill", "-Q")},
+		{name: "dig", alone: true, need: program("dig", "bind9-dnsutils"), within: directly, start: ask("dig", "+short")},
+		{name: "kdig", alone: true, need: program("kdig", "knot-dnsutils"), within: directly, start: ask("kdig", "+short")},
+		{name: "drill", alone: true, need: program("drill", "ldnsutils"), within: directly, start: ask("drill", "-Q")},
 	}
 }
 

@@ -16,7 +16,7 @@ func resolvers() []*client {
 		{name: "Unbound, stub", need: unbound, within: cached, start: unboundWith("unbound-stub")},
 		{name: "Unbound, forward", need: unbound, within: cached, start: unboundWith("unbound-forward")},
 		{name: "BIND, forward", need: named, within: cached, start: startBINDForward},
-		{name: "BIND, static stub", need: both(named, needNamespace), within: cached, start: startBINDStub},
+		{name: "BIND, static stub", alone: true, need: both(named, needNamespace), within: cached, start: startBINDStub},
 		{name: "CoreDNS, forward and cache", need: needCoreDNS, within: cached, start: startCoreDNS},
 		{name: "Consul, recursors", need: func(t *testing.T) { servers.Need(t, "consul") }, within: directly, start: startConsulRecursor},
 	}

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,8 +31,10 @@ type shore struct {
 	inside  *namespace // a host of its own; nil where none can be made
 	port    int        // on which both gateways answer HTTP with the name of their cluster
 	sources map[string]realRegistry
-	process *daemon  // global-dns
-	queries []string // where global-dns listens besides port 53
+	process *daemon  // the first replica of global-dns
+	queries []string // where the two replicas listen besides port 53
+
+	otherHTTP string // of the second replica
 }
 
 // The addresses of the gateways.
@@ -40,24 +43,19 @@ var gatewayOf = map[string]string{"amber": "127.0.1.1", "bronze": "127.0.1.2"}
 func newShore(t *testing.T) *shore {
 	t.Helper()
 	s := &shore{mesh: &mesh{nats: servers.NATS(t, servers.NATSConfig{}), dir: t.TempDir(), agentHTTP: map[string]string{}}, sources: map[string]realRegistry{}}
-	ports, err := servers.FreePorts(3)
+	ports, err := servers.FreePorts(4)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.port = ports[2]
+	s.port, s.otherHTTP = ports[2], fmt.Sprintf("127.0.0.1:%d", ports[3])
 	s.dns, s.http = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	s.queries = []string{s.dns, fmt.Sprintf("127.0.0.2:%d", ports[0])}
-	listen := s.queries
+	listen := []string{s.dns}
 	if s.inside = newNamespace(t); s.inside != nil {
-		listen = append(slices.Clone(listen), s.inside.outside+":53")
+		listen = append(listen, s.inside.outside+":53")
 	}
-	s.process = startDaemon(t, "global-dns", s.write(t, "global-dns.yaml", map[string]any{
-		"zone": map[string]any{"name": "mesh.internal.", "nameservers": []any{map[string]any{"name": "ns1.mesh.internal.", "addresses": []string{"192.0.2.53"}}}},
-		"nats": map[string]any{"servers": []string{s.nats.URL}},
-		"dns":  map[string]any{"listen": listen, "nsid": "pilot-1", "chaos": map[string]any{"id": "pilot-1"}},
-		"http": s.http,
-	}))
-	s.eventually(t, 20*time.Second, "global-dns is ready", func() error { return get("http://"+s.http+"/readyz", nil) })
+	s.process = s.startReplica(t, "global-dns.yaml", s.http, listen)
+	s.startReplica(t, "global-dns-2.yaml", s.otherHTTP, []string{s.queries[1]})
 	s.ports = map[string]map[string]int{}
 	for cluster, address := range gatewayOf {
 		listener, err := net.Listen("tcp", fmt.Sprintf("%s:%d", address, s.port))
@@ -80,13 +78,26 @@ func newShore(t *testing.T) *shore {
 	return s
 }
 
+// startReplica starts a global-dns and waits until it is ready.
+func (s *shore) startReplica(t *testing.T, file, http string, listen []string) *daemon {
+	t.Helper()
+	d := startDaemon(t, "global-dns", s.write(t, file, map[string]any{
+		"zone": map[string]any{"name": "mesh.internal.", "nameservers": []any{map[string]any{"name": "ns1.mesh.internal.", "addresses": []string{"192.0.2.53"}}}},
+		"nats": map[string]any{"servers": []string{s.nats.URL}},
+		"dns":  map[string]any{"listen": listen, "nsid": "pilot-1", "chaos": map[string]any{"id": "pilot-1"}},
+		"http": http,
+	}))
+	s.eventually(t, 20*time.Second, "global-dns is ready", func() error { return get("http://"+http+"/readyz", nil) })
+	return d
+}
+
 var (
 	passing = instance{id: "1", address: "10.0.0.1", port: 80}
 	failing = instance{id: "1", address: "10.0.0.1", port: 80, bad: true}
 )
 
 // clientSnippet returns a block of docs/clients.md with the test's values in the place
-// of the page's; both replicas are addresses of the same global-dns.
+// of the page's.
 func (s *shore) clientSnippet(t *testing.T, name string, pairs ...string) string {
 	t.Helper()
 	found := regexp.MustCompile("(?s)<!-- test: " + name + " -->\n```[a-z]*\n(.*?)```\n").FindStringSubmatch(readText(t, "../docs/clients.md"))
@@ -117,16 +128,19 @@ type client struct {
 	start  func(t *testing.T, s *shore) asking // the program, set up as docs/clients.md says
 	within time.Duration                       // until it must have followed a change
 	fixed  bool                                // it knows the service web only
+	alone  bool                                // it knows the first replica only
 	ask    asking
 
-	followed, found time.Duration // how long it took
+	followed, found, lost time.Duration // how long it took; lost, without the first replica
 }
 
 // Until a client that keeps nothing, and one that keeps answers for their TTL of 5 s,
 // must have followed.
 const (
 	directly = 2 * time.Second
-	cached   = 8 * time.Second
+	cached   = 10 * time.Second
+
+	whenSilent = 10 * time.Second // longer, when one of two replicas is silent; nginx waits 5 s for it
 )
 
 // program returns what makes sure of programs, each with its Debian package.
@@ -207,15 +221,40 @@ func TestClientsFollow(t *testing.T) {
 		}
 		wg.Wait()
 	})
-	table := fmt.Sprintf("| global-dns itself | %.2f s | %.2f s | |\n", answered.Seconds(), answered.Seconds())
-	for _, c := range all {
-		found := "–"
-		if !c.fixed {
-			found = fmt.Sprintf("%.1f s", c.found.Seconds())
+	s.loseReplica(t, all)
+	table := fmt.Sprintf("| global-dns itself | %.2f s | %.2f s | | |\n", answered.Seconds(), answered.Seconds())
+	figure := func(d time.Duration) string {
+		if d == 0 {
+			return "–"
 		}
-		table += fmt.Sprintf("| %s | %.1f s | %s | %.0f s |\n", c.name, c.followed.Seconds(), found, c.within.Seconds())
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	for _, c := range all {
+		table += fmt.Sprintf("| %s | %s | %s | %s | %.0f s |\n", c.name, figure(c.followed), figure(c.found), figure(c.lost), c.within.Seconds())
 	}
 	t.Logf("followed after:\n%s", table)
+}
+
+// loseReplica silences the first replica, as a machine that is gone, and takes the
+// service back to the first cluster: those who know both replicas follow.
+func (s *shore) loseReplica(t *testing.T, all []*client) {
+	t.Helper()
+	if err := s.process.command.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.process.command.Process.Signal(syscall.SIGCONT) }()
+	s.dns, s.http = s.queries[1], s.otherHTTP
+	s.sources["amber"].put(t, "web", passing)
+	s.answers(t, "web.svc.mesh.internal.", "A", gatewayOf["amber"], gatewayOf["bronze"])
+	changed := time.Now()
+	s.sources["bronze"].put(t, "web", failing)
+	s.answers(t, "web.svc.mesh.internal.", "A", gatewayOf["amber"])
+	s.each(all, func(c *client) {
+		if !c.alone {
+			s.see(t, c, "web", c.within+whenSilent, gatewayOf["amber"])
+			c.lost = time.Since(changed)
+		}
+	})
 }
 
 // each does something with all clients at once.
