@@ -58,8 +58,8 @@ func (s *Socket) Conn() *net.UDPConn { return s.conn }
 func (s *Socket) Batched() bool { _, single := s.io.(*single); return !single }
 
 // Receive waits for datagrams and returns how many there are, at least one. What the
-// batch before held is no longer valid. The error is the socket's: os.ErrDeadlineExceeded
-// after a deadline.
+// batch before held is no longer valid, and replies that were not flushed are gone. The
+// error is the socket's: os.ErrDeadlineExceeded after a deadline.
 func (s *Socket) Receive() (int, error) {
 	n, err := s.io.receive()
 	if errors.Is(err, errRefused) { // at the first call only

@@ -244,3 +244,50 @@ func TestNothingIsAllocated(t *testing.T) {
 		_ = s.Conn().Close()
 	}
 }
+
+// TestRepliesThatWereNotFlushedAreGone: a reader that gives up in the middle of a batch
+// loses the replies of that batch, and no more: they go to nobody else, and take no room.
+func TestRepliesThatWereNotFlushedAreGone(t *testing.T) {
+	for name, mode := range modes {
+		t.Run(name, func(t *testing.T) {
+			sockets, err := Listen(t.Context(), "127.0.0.1:0", 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := sockets[0]
+			defer s.Conn().Close()
+			mode(s)
+			_ = s.Conn().SetReadDeadline(time.Now().Add(10 * time.Second))
+			client, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.Address()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			receive := func() {
+				t.Helper()
+				if _, err := client.Write([]byte("x")); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Receive(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 * Size {
+				receive()
+				s.Reply(0, copy(s.Buffer(), "lost"))
+			}
+			receive()
+			if failed := s.Flush(); failed > 0 {
+				t.Errorf("%d replies failed", failed)
+			}
+			receive()
+			s.Reply(0, copy(s.Buffer(), "sent"))
+			s.Flush()
+			_ = client.SetDeadline(time.Now().Add(10 * time.Second))
+			buffer := make([]byte, 10)
+			if n, err := client.Read(buffer); err != nil || string(buffer[:n]) != "sent" {
+				t.Errorf("the first reply is %q, %v", buffer[:n], err)
+			}
+		})
+	}
+}

@@ -68,7 +68,7 @@ func (b *batched) receive() (int, error) {
 	for i := range b.count { // the kernel wrote the lengths of those it filled
 		b.rearm(i)
 	}
-	b.count = 0
+	b.count, b.queued = 0, 0 // what was not flushed would go to those who come now
 	err := b.raw.Read(b.doRead)
 	switch {
 	case err != nil:

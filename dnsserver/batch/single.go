@@ -31,6 +31,7 @@ func newSingle(conn *net.UDPConn, wildcard bool) *single {
 
 func (s *single) receive() (int, error) {
 	var err error
+	s.answered = 0 // what was not flushed would go to who comes now
 	if s.beside == nil {
 		s.length, s.source, err = s.conn.ReadFromUDPAddrPort(s.in)
 	} else {
