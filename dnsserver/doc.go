@@ -20,7 +20,7 @@
 //     deadlines, a message takes memory only as its bytes arrive, and a panic costs
 //     one answer.
 //
-//   - Addresses within one RRset come in another order each time; nothing else is
+//   - Which address of an RRset comes first is left to chance; nothing else is
 //     reordered.
 //
 //   - [Server.Run] returns only when all that it started has ended: queries that

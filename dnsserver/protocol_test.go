@@ -457,3 +457,22 @@ func TestRotation(t *testing.T) {
 		}
 	}
 }
+
+// TestRotationOfPairs: a client that asks for A and AAAA by turns, as most do, does not
+// get the same address first each time.
+func TestRotationOfPairs(t *testing.T) {
+	s := start(t, Config{Readers: 1}, harbours())
+	first := map[string]int{}
+	const pairs = 64
+	for range pairs {
+		for _, qtype := range []string{"A", "AAAA"} {
+			first[show(s.ask(t, UDP, "login.svc.mesh.internal.", qtype).Answer[:1])]++
+		}
+	}
+	if s.Counts().Answers[UDP]["NOERROR"] != 2*pairs {
+		t.Fatal("not answered by the fast path")
+	}
+	if len(first) != 4 {
+		t.Errorf("only these of two addresses of each family came first: %v", first)
+	}
+}

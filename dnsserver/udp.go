@@ -15,7 +15,7 @@ import (
 // another one would cost more than its answer. What the fast path does not know goes
 // to the queue of the complete path; when that is full, it is dropped before any work.
 func (s *Server) serveUDP(ctx context.Context, k *batch.Socket, counts *readerCounts) {
-	terms := compile.Terms{Turn: rand.Uint32(), Sender: k}
+	terms := compile.Terms{Turn: rand.Uint32() | 1, Sender: k}
 	for {
 		n, err := k.Receive()
 		if err != nil {
@@ -48,7 +48,7 @@ func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, count
 	logging := settings.QueryLog.On()
 	for ; i < n; i++ {
 		query := k.Packet(i)
-		terms.Turn++
+		terms.Turn = nextTurn(terms.Turn)
 		terms.Index = i
 		length, rcode := table.Reply(k.Buffer(), query, terms)
 		if length == 0 {
@@ -64,6 +64,15 @@ func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, count
 	if failed := k.Flush(); failed > 0 {
 		counts.failed.Add(uint64(failed))
 	}
+}
+
+// nextTurn returns the next number of a sequence without pattern (Marsaglia's xorshift);
+// it is never 0, nor may turn be. Counting would keep step with clients that ask for A
+// and AAAA by turns: each of the two would always begin with the same address.
+func nextTurn(turn uint32) uint32 {
+	turn ^= turn << 13
+	turn ^= turn >> 17
+	return turn ^ turn<<5
 }
 
 // readPause keeps a socket that only fails from taking a whole processor.
