@@ -14,17 +14,26 @@ import (
 func (r *Replica) fill(ctx context.Context, f found) (order func()) {
 	delete(r.running, f.writer)
 	if f.reload != nil {
-		order = r.fillCluster(ctx, f)
+		r.fillCluster(ctx, f)
 	} else {
 		r.fillFacts(ctx, f)
 	}
 	for _, fact := range r.fold.Voided() {
 		r.seek(fact, r.followed+1)
 	}
+	v := r.fold.View() // one that nobody is shown would hide from all who watch what changed with it
 	if r.synced.Load() {
-		r.store.Publish(r.fold.View())
+		r.store.Publish(v)
 	}
-	return order
+	if f.reload == nil || f.errs[0] != nil {
+		return nil
+	}
+	cluster, _ := f.writer.Cluster()
+	l, _, _ := r.Lease(cluster)
+	if c := v.Cluster(cluster); f.reload.reason == "revision" || f.reload.reason == "digest" && differs(l, c) {
+		return func() { r.orderResync(ctx, c.ID, differenceOf(l, c)) }
+	}
+	return nil
 }
 
 // failed says that a load failed, and lets its writer rest.
@@ -70,11 +79,11 @@ func (r *Replica) fillFacts(ctx context.Context, f found) {
 }
 
 // fillCluster folds a cluster that was loaded again.
-func (r *Replica) fillCluster(ctx context.Context, f found) (order func()) {
+func (r *Replica) fillCluster(ctx context.Context, f found) {
 	cluster, _ := f.writer.Cluster()
 	if err := f.errs[0]; err != nil {
 		r.failed(ctx, f.writer, registry.Fact{}, err)
-		return nil
+		return
 	}
 	for _, m := range f.messages[0] {
 		if m.Sequence > r.followed {
@@ -91,11 +100,6 @@ func (r *Replica) fillCluster(ctx context.Context, f found) (order func()) {
 	r.reloaded[cluster] = time.Now()
 	r.observer.Repaired(cluster, f.reload.reason)
 	r.logger.Warn("a cluster was loaded again", "cluster", string(cluster), "reason", f.reload.reason)
-	l, _, _ := r.Lease(cluster)
-	if c := r.fold.View().Cluster(cluster); f.reload.reason == "revision" || f.reload.reason == "digest" && differs(l, c) {
-		return func() { r.orderResync(ctx, c.ID, differenceOf(l, c)) }
-	}
-	return nil
 }
 
 // differenceOf says how a cluster differs from its agent's lease.

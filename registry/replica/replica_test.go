@@ -232,6 +232,26 @@ func TestAMissingRevisionReloadsItsCluster(t *testing.T) {
 	})
 }
 
+// TestAReloadTellsWhatChanged: no View is made that nobody is shown, for then whoever
+// watches would have to compare all names, and the DNS server to compile them.
+func TestAReloadTellsWhatChanged(t *testing.T) {
+	var a *author
+	reading(t, func(tape *spool) { a = tape.author("amber") }, func(t *testing.T, tape *spool, r *reader) {
+		w := r.store.Watch()
+		w.Poll()
+		tape.set(func(t *spool) { t.hide[uint64(len(t.messages)+1)] = true })
+		a.put("missed", 1)
+		a.put("web", 1)
+		r.mustEqual(t, tape)
+		if got := r.seen.repairs(); got != "amber gap" {
+			t.Fatalf("repaired %q", got)
+		}
+		if _, change, fresh := w.Poll(); !fresh || change.All || len(change.Names) != 2 {
+			t.Errorf("told of %+v", change)
+		}
+	})
+}
+
 func TestAReloadThatFailsIsTriedAgain(t *testing.T) {
 	var a *author
 	reading(t, func(tape *spool) { a = tape.author("amber") }, func(t *testing.T, tape *spool, r *reader) {
