@@ -39,16 +39,29 @@ func available(program string) error {
 	return nil
 }
 
-// ask lets dnsperf ask for a while: as fast as it gets answers, or at a rate, when that
-// is not 0; then it also measures how long each answer takes.
-func (s *site) ask(ctx context.Context, d *daemon, address, queries string, lasts time.Duration, rate int) (load, error) {
+// way is how dnsperf asks.
+type way int
+
+const (
+	asFastAsItCan way = iota
+	atRate            // offeredRate, and it also measures how long each answer takes
+	overTCP           // as fast as it can
+)
+
+// ask lets dnsperf ask for a while.
+func (s *site) ask(ctx context.Context, d running, address, queries string, lasts time.Duration, how way) (load, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return load{}, err
 	}
-	args := []string{"-s", host, "-p", port, "-d", queries, "-l", strconv.FormatFloat(lasts.Seconds(), 'f', 0, 64), "-e", "-c", "128", "-T", "1", "-q", "256", "-t", "1"}
-	if rate > 0 {
-		args = append(args, "-Q", strconv.Itoa(rate), "-v")
+	args := []string{"-s", host, "-p", port, "-d", queries, "-l", strconv.FormatFloat(lasts.Seconds(), 'f', 0, 64), "-e", "-T", "1", "-t", "1"}
+	switch how {
+	case asFastAsItCan:
+		args = append(args, "-c", "128", "-q", "256")
+	case atRate:
+		args = append(args, "-c", "128", "-q", "256", "-Q", strconv.Itoa(offeredRate), "-v")
+	case overTCP:
+		args = append(args, "-m", "tcp", "-c", "20", "-q", "100")
 	}
 	before, err := usageOfTree(d.pid())
 	if err != nil {

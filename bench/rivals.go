@@ -24,7 +24,7 @@ func (s *site) contestants(ctx context.Context, services int, r *result) ([]*con
 	if err != nil {
 		return nil, err
 	}
-	ours := &contestant{name: "Seamark", queries: queries, start: func(context.Context, *site) (*daemon, string, error) { return s.serving, s.dns, nil }}
+	ours := &contestant{name: "Seamark", queries: queries, streams: true, start: func(context.Context, *site) (running, string, error) { return s.serving, s.dns, nil }}
 	zone, err := s.transferZone(ctx)
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func (s *site) contestants(ctx context.Context, services int, r *result) ([]*con
 	for _, rival := range []struct {
 		name, program string
 		about         []string // arguments that print the version
-		start         func(ctx context.Context, program, zone string) (*daemon, string, error)
+		start         func(ctx context.Context, program, zone string) (running, string, error)
 	}{
 		{"NSD", "nsd", []string{"-v"}, s.startNSD},
 		{"Knot DNS", "knotd", []string{"-V"}, s.startKnot},
@@ -46,11 +46,15 @@ func (s *site) contestants(ctx context.Context, services int, r *result) ([]*con
 		}
 		printed, _ := exec.CommandContext(ctx, program, rival.about...).CombinedOutput() // some end with 1
 		s.versions[rival.name] = version(string(printed))
-		all = append(all, &contestant{name: rival.name, queries: queries, start: func(ctx context.Context, s *site) (*daemon, string, error) {
+		all = append(all, &contestant{name: rival.name, queries: queries, streams: rival.program == "coredns", start: func(ctx context.Context, s *site) (running, string, error) {
 			return rival.start(ctx, program, zone)
 		}})
 	}
-	return all, nil
+	consul, err := s.consulDNS(ctx, services)
+	if err != nil {
+		return nil, err
+	}
+	return append(all, consul), nil
 }
 
 // find returns the path of a rival's program; CoreDNS is built once and kept.
@@ -96,7 +100,7 @@ func (s *site) transferZone(ctx context.Context) (string, error) {
 }
 
 // startRival starts a server on the server's core and waits until it answers.
-func (s *site) startRival(ctx context.Context, address string, program string, args ...string) (*daemon, string, error) {
+func (s *site) startRival(ctx context.Context, address string, program string, args ...string) (running, string, error) {
 	program, args = pinned(serverCore, program, args...)
 	d, err := s.startDaemon(program, nil, args...)
 	if err != nil {
@@ -127,7 +131,7 @@ func (s *site) place(name string) (dir, address, port string, err error) {
 	return dir, fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprint(ports[0]), err
 }
 
-func (s *site) startNSD(ctx context.Context, program, zone string) (*daemon, string, error) {
+func (s *site) startNSD(ctx context.Context, program, zone string) (running, string, error) {
 	dir, address, port, err := s.place("nsd")
 	if err != nil {
 		return nil, "", err
@@ -157,7 +161,7 @@ zone:
 	return s.startRival(ctx, address, program, "-d", "-c", conf)
 }
 
-func (s *site) startKnot(ctx context.Context, program, zone string) (*daemon, string, error) {
+func (s *site) startKnot(ctx context.Context, program, zone string) (running, string, error) {
 	dir, address, port, err := s.place("knot")
 	if err != nil {
 		return nil, "", err
@@ -182,7 +186,7 @@ zone:
 	return s.startRival(ctx, address, program, "-c", conf)
 }
 
-func (s *site) startCoreDNS(ctx context.Context, program, zone string) (*daemon, string, error) {
+func (s *site) startCoreDNS(ctx context.Context, program, zone string) (running, string, error) {
 	dir, address, port, err := s.place("coredns")
 	if err != nil {
 		return nil, "", err

@@ -21,10 +21,17 @@ const (
 // contestant is one DNS server that is compared.
 type contestant struct {
 	name    string
-	start   func(ctx context.Context, s *site) (*daemon, string, error) // and its host:port
+	start   func(ctx context.Context, s *site) (running, string, error) // and its host:port
 	queries string                                                      // file of what it is asked
+	streams bool                                                        // it is asked over TCP, too
 
-	answering, paced []load
+	answering, paced, streaming []load
+}
+
+// running is a server while it is measured. A [daemon] is one.
+type running interface {
+	pid() int
+	stop() error
 }
 
 // measureServing compares what one answer costs and how fast it comes with other
@@ -73,6 +80,9 @@ func measureServing(ctx context.Context, s *site, r *result) error {
 			target, reached = "≤ 1.05", atMost(1.05)
 		}
 		r.number("… of "+c.name+"'s", "%.2f times", ratio, target, reached)
+		if c.streams {
+			r.number("answers/s over TCP, of "+c.name+"'s", "%.1f times", middle(ours.streaming, rate)/middle(c.streaming, rate), "≥ 2", func(n float64) bool { return n >= 2 })
+		}
 	}
 	if err := s.whileUpdating(ctx, r, ours, updates, lasts, rounds); err != nil {
 		return err
@@ -89,12 +99,17 @@ func (c *contestant) run(ctx context.Context, s *site, lasts time.Duration) erro
 	if err != nil {
 		return err
 	}
-	full, err := s.ask(ctx, d, address, c.queries, lasts, 0)
+	full, err := s.ask(ctx, d, address, c.queries, lasts, asFastAsItCan)
 	if err == nil {
 		c.answering = append(c.answering, full)
 		var paced load
-		paced, err = s.ask(ctx, d, address, c.queries, lasts, offeredRate)
+		paced, err = s.ask(ctx, d, address, c.queries, lasts, atRate)
 		c.paced = append(c.paced, paced)
+	}
+	if err == nil && c.streams {
+		var stream load
+		stream, err = s.ask(ctx, d, address, c.queries, lasts, overTCP)
+		c.streaming = append(c.streaming, stream)
 	}
 	if c.name == "Seamark" {
 		return err // goes on
@@ -111,6 +126,11 @@ func (s *site) whileUpdating(ctx context.Context, r *result, ours *contestant, u
 	if err != nil {
 		return err
 	}
+	alone, err := costOfUpdates(ctx, d, updates, lasts)
+	if err != nil {
+		return err
+	}
+	r.number("processor time per update, nobody asking", "%.0f µs", alone, "", nil)
 	var idle, busy, idlePaced, busyPaced []load
 	for range rounds {
 		for _, changing := range []bool{false, true} {
@@ -118,10 +138,10 @@ func (s *site) whileUpdating(ctx context.Context, r *result, ours *contestant, u
 			if changing {
 				stop = updates.begin(ctx)
 			}
-			full, err := s.ask(ctx, d, address, ours.queries, lasts, 0)
+			full, err := s.ask(ctx, d, address, ours.queries, lasts, asFastAsItCan)
 			var paced load
 			if err == nil {
-				paced, err = s.ask(ctx, d, address, ours.queries, lasts, offeredRate)
+				paced, err = s.ask(ctx, d, address, ours.queries, lasts, atRate)
 			}
 			if fault := stop(); err == nil {
 				err = fault
@@ -140,6 +160,22 @@ func (s *site) whileUpdating(ctx context.Context, r *result, ours *contestant, u
 	r.number(fmt.Sprintf("p99 at %d/s while they land, of the idle p99", offeredRate), "%.2f times", middle(busyPaced, p99)/middle(idlePaced, p99), "≤ 2", atMost(2.0))
 	r.note("While updates land, NATS and the writer of the updates share the cores with the server and with dnsperf.")
 	return nil
+}
+
+// costOfUpdates returns the server's processor time per update, in µs.
+func costOfUpdates(ctx context.Context, d running, updates *updater, lasts time.Duration) (float64, error) {
+	before, err := usageOfTree(d.pid())
+	if err != nil {
+		return 0, err
+	}
+	already := updates.done
+	stop := updates.begin(ctx)
+	pause(ctx, lasts)
+	if err := stop(); err != nil {
+		return 0, err
+	}
+	after, err := usageOfTree(d.pid())
+	return float64((after - before).Microseconds()) / float64(max(updates.done-already, 1)), err
 }
 
 // questions writes what is asked, and returns the file.

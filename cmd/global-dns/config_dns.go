@@ -46,6 +46,7 @@ type TCP struct {
 // Cookies says with which secrets DNS cookies are made and verified.
 type Cookies struct {
 	SecretFiles []config.Path `yaml:"secret_files" help:"files with a secret each, 32 hex digits: the first makes DNS cookies, all verify them"`
+	Require     bool          `yaml:"require" help:"answer BADCOOKIE over UDP to clients that know cookies and have no good one: for times of forged addresses"`
 }
 
 // Chaos is what is told in class CHAOS.
@@ -145,6 +146,7 @@ func (d DNS) Settings(random cookie.Secret) (dnsserver.Settings, []config.Fault)
 	return dnsserver.Settings{
 		UDPPayload:     d.UDPPayload,
 		QueryLog:       dnsserver.QueryLog(d.QueryLog),
+		RequireCookies: d.Cookies.Require,
 		MaxConnections: d.TCP.MaxConnections, MaxPerAddress: d.TCP.MaxPerAddress, Idle: d.TCP.Idle,
 		Cookies:  cookie.NewKeys(secrets[0], secrets[1:]...),
 		NSID:     d.NSID,

@@ -57,7 +57,7 @@ dns:
   listen: ["127.0.0.1:5300", "[::1]:5300"]
   udp_payload: 1400
   tcp: {max_connections: 5000, max_per_address: 50, idle: 30s}
-  cookies: {secret_files: [/secret-1, /secret-2]}
+  cookies: {secret_files: [/secret-1, /secret-2], require: true}
   nsid: eu-1
   chaos: {version: seamark, id: eu-1}
 streams: {manage: false, replicas: 3, history_age: 240h, history_bytes: 1GiB}
@@ -79,7 +79,7 @@ func TestConfig(t *testing.T) {
 		DNS: DNS{
 			Listen: []string{"127.0.0.1:5300", "[::1]:5300"}, UDPPayload: 1400, QueryLog: QueryLog{PerSecond: 10},
 			TCP:     TCP{MaxConnections: 5000, MaxPerAddress: 50, Idle: 30 * time.Second},
-			Cookies: Cookies{SecretFiles: []config.Path{"/secret-1", "/secret-2"}},
+			Cookies: Cookies{SecretFiles: []config.Path{"/secret-1", "/secret-2"}, Require: true},
 			NSID:    "eu-1", Chaos: Chaos{Version: "seamark", ID: "eu-1"},
 		},
 		Streams: Streams{Replicas: 3, HistoryAge: 240 * time.Hour, HistoryBytes: 1 << 30},

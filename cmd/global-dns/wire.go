@@ -8,7 +8,10 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,16 +30,29 @@ import (
 // grace is how long the parts may take to end.
 const grace = 10 * time.Second
 
-// garbagePercent trades processor time for memory (GOGC): nearly all that a global-dns
-// holds lives long, and it makes little garbage. The environment's GOGC wins.
-const garbagePercent = 50
+// How garbage is collected, unless the environment's GOGC says otherwise. Nearly all
+// that a global-dns holds lives long, and it makes little garbage: less headroom than
+// usual saves memory (garbagePercent, GOGC). But a small heap would be collected all the
+// time then, so the runtime is made to believe in a larger one (headroom): memory that
+// is never touched, and so never taken.
+const (
+	garbagePercent = 50
+	headroom       = 64 << 20
+)
+
+// tuneCollector returns what must be kept alive.
+func tuneCollector(environ []string) []byte {
+	if slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
+		return nil
+	}
+	debug.SetGCPercent(garbagePercent)
+	return make([]byte, headroom)
+}
 
 // run joins the parts of global-dns and runs them until ctx ends. DNS and HTTP
 // answer from the first moment; until the replica has caught up they say so.
 func run(ctx context.Context, c Config, p *proc.Process) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbagePercent)
-	}
+	defer runtime.KeepAlive(tuneCollector(p.Environ))
 	metrics := proc.NewMetrics("global-dns")
 	observed := newObserver(metrics)
 	store := &registry.Store{}
