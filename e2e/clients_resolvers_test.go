@@ -113,14 +113,15 @@ options {
 // coreDNS is where its binary is kept once somebody has built it.
 func coreDNS(t *testing.T) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
+	cache := os.Getenv("SEAMARK_CACHE")
+	if cache == "" {
+		own, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache = filepath.Join(own, "seamark")
 	}
-	if own := os.Getenv("SEAMARK_CACHE"); own != "" {
-		cache = filepath.Dir(own)
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "seamark", "tools", "coredns-*", "coredns"))
+	found, err := filepath.Glob(filepath.Join(cache, "tools", "coredns-*", "coredns"))
 	if err != nil || len(found) == 0 {
 		return ""
 	}
