@@ -108,6 +108,13 @@ func (v *View) JournalDepth() (entries int, reach uint64) {
 	return len(v.past.entries), v.past.reach
 }
 
+// Unsure reports whether v may lack messages up to its own sequence, which are being
+// loaded. Views that have them may follow at the same sequence, so whoever remembers a
+// zone by its serial must not take this one.
+func (v *View) Unsure() bool {
+	return slices.ContainsFunc(v.past.holes, func(h hole) bool { return h.to == math.MaxUint64 })
+}
+
 // undo says what stood before one message changed it.
 type undo struct {
 	sequence uint64

@@ -31,11 +31,11 @@ type Plan struct {
 }
 
 // ForAXFR plans the whole zone; ok is false when the View has none to give: it is not
-// synced, or a part of the zone is not known yet ([registry.View.AnyUnknown]), which a
-// secondary would take for gone.
+// synced, or a part of the zone is not known yet ([registry.View.AnyUnknown],
+// [registry.View.Unsure]), which a secondary would take for gone.
 func ForAXFR(v *registry.View) (p Plan, ok bool) {
 	p = whole(v)
-	return p, p.soa != nil && !v.AnyUnknown()
+	return p, p.soa != nil && !v.AnyUnknown() && !v.Unsure()
 }
 
 func whole(v *registry.View) Plan { return Plan{Shape: Full, view: v, soa: soaOf(v)} }
@@ -43,7 +43,8 @@ func whole(v *registry.View) Plan { return Plan{Shape: Full, view: v, soa: soaOf
 // ForIXFR plans what a client lacks that has the zone with a serial. A difference of
 // more than so many parts (0: about half of the zone) is not worth it: then, too, the
 // shape is Full, or ok false as with [ForAXFR]. To find that out costs in proportion
-// to these parts.
+// to these parts. While the View is unsure, ok is false for a difference, too: what is
+// loaded then may come without another serial.
 func ForIXFR(v *registry.View, serial uint32, parts int) (p Plan, ok bool) {
 	if p = whole(v); p.soa == nil {
 		return p, false
@@ -52,6 +53,9 @@ func ForIXFR(v *registry.View, serial uint32, parts int) (p Plan, ok bool) {
 	if !behind {
 		p.Shape = Current
 		return p, true
+	}
+	if v.Unsure() {
+		return p, false
 	}
 	if parts == 0 {
 		parts = max(fewParts, (v.Services()+len(v.Clusters()))/2)

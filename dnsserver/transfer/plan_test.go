@@ -295,3 +295,42 @@ func TestSerialOfAnotherHistory(t *testing.T) {
 		}
 	}
 }
+
+// TestNoTransferWithinAGap: what a gap left out may come without another serial, so
+// nobody gets the zone before it is there.
+func TestNoTransferWithinAGap(t *testing.T) {
+	w := lookuptest.Harbours()
+	f := registry.NewFold()
+	for _, m := range w.Messages() {
+		f.Apply(m)
+	}
+	f.Synced()
+	before := f.View()
+	w.Service("amber", "late", "one", lookuptest.Instance("a", registry.Passing, ""))
+	w.Service("amber", "late", "two", lookuptest.Instance("a", registry.Passing, ""))
+	all := w.Messages()
+	if out := f.Apply(all[len(all)-1]); !out.Gap {
+		t.Fatal("no gap")
+	}
+	within := f.View()
+	if p, ok := ForAXFR(within); ok {
+		t.Errorf("AXFR: %s of a zone that is not whole", p.Shape)
+	}
+	for _, parts := range []int{0, 16} {
+		if p, ok := ForIXFR(within, before.Serial(), parts); ok {
+			t.Errorf("IXFR: %s to a zone that is not whole", p.Shape)
+		}
+	}
+	f.Apply(all[len(all)-2])
+	f.Synced()
+	after := f.View()
+	if after.Serial() != within.Serial() {
+		t.Fatal("another serial")
+	}
+	if p, ok := ForAXFR(after); !ok || p.Shape != Full {
+		t.Errorf("AXFR afterwards: %s, %v", p.Shape, ok)
+	}
+	if p, ok := ForIXFR(after, before.Serial(), 0); !ok || p.Shape != Incremental {
+		t.Errorf("IXFR afterwards: %s, %v", p.Shape, ok)
+	}
+}
