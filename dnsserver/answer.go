@@ -84,6 +84,7 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 	}
 	if outcome.Cut {
 		a.server.observer.Noted(a.protocol, NoteCut)
+		a.server.noteCut(&q)
 	}
 	return reply{message: message, rcode: outcome.RCode}, true
 }
@@ -113,6 +114,14 @@ func (a *answerer) limits(q *packet.Query, settings *Settings) packet.Limits {
 		l.Size = min(max(int(q.Size), packet.MinUDP), own)
 	}
 	return l
+}
+
+// noteCut says in the log, once in ten seconds, that an answer is sent in part.
+func (s *Server) noteCut(q *packet.Query) {
+	now, last := time.Now().Unix(), s.cutAt.Load()
+	if now-last >= 10 && s.cutAt.CompareAndSwap(last, now) {
+		s.log.Warn("an answer is too large even for TCP: its first records are sent", "name", q.Name, "type", dns.Type(q.Type).String())
+	}
 }
 
 // notePanic counts a panic and logs at most one in ten seconds, so that a packet that

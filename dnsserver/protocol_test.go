@@ -3,6 +3,7 @@ package dnsserver
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -335,7 +336,10 @@ func TestTooLargeForTCP(t *testing.T) {
 		w.Cluster(id, gateways...)
 		w.Service(id, "s", "w", lookuptest.Instance("a", registry.Passing, ""))
 	}
-	s := start(t, Config{}, fixed(w.View()))
+	s := newRunning(t, Config{}, fixed(w.View()))
+	var log written
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	s.begin(t)
 	var first string
 	for n := range 3 {
 		got := s.ask(t, TCP, "w.s.svc.mesh.internal.", "A", edns(1232))
@@ -347,6 +351,9 @@ func TestTooLargeForTCP(t *testing.T) {
 		}
 	}
 	s.seen.await(t, "tcp note cut", 3)
+	if said := log.lines("too large even for TCP"); len(said) != 1 || !strings.Contains(said[0], "w.s.svc.mesh.internal.") {
+		t.Errorf("the log says %q, want one line with the name", said)
+	}
 }
 
 // ANY is answered with one HINFO record (RFC 8482).

@@ -22,13 +22,16 @@ func (l *written) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
-// queries returns the lines about queries, and forgets them.
-func (l *written) queries() []string {
+// queries returns the lines about queries, and forgets all.
+func (l *written) queries() []string { return l.lines("dns query") }
+
+// lines returns those that contain a text, and forgets all.
+func (l *written) lines(text string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []string
 	for line := range strings.Lines(l.text.String()) {
-		if strings.Contains(line, "dns query") {
+		if strings.Contains(line, text) {
 			all = append(all, line)
 		}
 	}

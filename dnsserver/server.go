@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,8 +50,10 @@ type Server struct {
 	started   atomic.Bool
 	listening chan struct{} // closed when addresses is set
 	addresses []netip.AddrPort
-	panicked  atomic.Int64 // when the last panic was logged, Unix seconds
-	buffers   sync.Pool    // of *answerer, for TCP
+	panicked  atomic.Int64  // when the last panic was logged, Unix seconds
+	cutAt     atomic.Int64  // likewise, the last answer that was cut
+	elaborate chan struct{} // a place for each answer that is made for TCP at the same time
+	buffers   sync.Pool     // of *answerer, for TCP
 	transfers transfers
 }
 
@@ -63,7 +66,8 @@ func New(config Config, views Views, observer Observer, log *slog.Logger) (*Serv
 	s := &Server{
 		config: config, views: views, observer: observer, log: log,
 		turn: rand.Uint32, lookup: lookup.Answer, listening: make(chan struct{}),
-		queue: make(chan *handover, queueLength), idle: make(chan *handover, queueLength),
+		elaborate: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
+		queue:     make(chan *handover, queueLength), idle: make(chan *handover, queueLength),
 	}
 	for range queueLength {
 		s.idle <- &handover{}

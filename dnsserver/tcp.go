@@ -154,7 +154,11 @@ func (s *Server) answerMessage(ctx context.Context, query []byte, c *connection)
 	length, rcode := s.replyFast(a, query, c)
 	if length == 0 {
 		path = "complete"
+		// An answer over TCP may be a hundred times dearer than one over UDP: a
+		// processor is left for those.
+		s.elaborate <- struct{}{}
 		r, ok := a.answer(query, c.address)
+		<-s.elaborate
 		if !ok {
 			return false // not a DNS client
 		}

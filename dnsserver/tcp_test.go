@@ -6,11 +6,16 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
+	"github.com/seamark-mesh/seamark/registry"
 )
 
 // TestPipelining: ten thousand queries sent at once come back in order, each once.
@@ -308,3 +313,42 @@ func (f from) Close() error                     { return nil }
 func (f from) SetDeadline(time.Time) error      { return nil }
 func (f from) SetReadDeadline(time.Time) error  { return nil }
 func (f from) SetWriteDeadline(time.Time) error { return nil }
+
+// TestDearAnswersOverTCPLeaveAProcessor: a hundred connections that asked for long
+// lists kept UDP waiting for half a second.
+func TestDearAnswersOverTCPLeaveAProcessor(t *testing.T) {
+	s := newRunning(t, Config{}, harbours())
+	most := cap(s.elaborate)
+	var atOnce, highest atomic.Int64
+	release := make(chan struct{})
+	s.lookup = func(v *registry.View, q lookup.Question) lookup.Response {
+		if q.Type == dns.TypeTXT {
+			if n := atOnce.Add(1); n > highest.Load() {
+				highest.Store(n)
+			}
+			<-release
+			atOnce.Add(-1)
+		}
+		return lookup.Answer(v, q)
+	}
+	s.begin(t)
+	var wg sync.WaitGroup
+	for range most + 5 {
+		wg.Go(func() {
+			if got := s.ask(t, TCP, "login.svc.mesh.internal.", "TXT"); len(got.Answer) != 1 {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+	for atOnce.Load() < int64(most) {
+		time.Sleep(time.Millisecond)
+	}
+	if got := s.ask(t, UDP, "nothing.mesh.internal.", "A"); got.Rcode != dns.RcodeNameError { // the complete path
+		t.Errorf("over UDP meanwhile: %v", got)
+	}
+	close(release)
+	wg.Wait()
+	if got := highest.Load(); got > int64(most) {
+		t.Errorf("%d answers over TCP were made at the same time, want at most %d", got, most)
+	}
+}
