@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/dnsserver/compile"
+	"github.com/seamark-mesh/seamark/registry"
 )
 
 // pace is how long changes are gathered after a Table was made. The first change after
@@ -23,14 +24,29 @@ func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
 		if delta.All && v != s.table.Load().View() {
 			s.table.Store(compile.Complete(v)) // answers until all is compiled
 		}
-		began := time.Now()
-		s.table.Store(compiler.Update(v, delta))
-		s.compiled.took.Store(int64(time.Since(began)))
-		s.compiled.at.Store(time.Now().UnixNano())
+		if !s.update(compiler, v, delta) {
+			s.table.Store(compile.Complete(v))
+			compiler = compile.NewCompiler() // whose next update takes everything
+		}
 		if !wait(ctx, pace) {
 			return
 		}
 	}
+}
+
+// update compiles a View. Should that ever panic, it is false, and the complete path
+// answers until the next one: no zone stops the answers.
+func (s *Server) update(compiler *compile.Compiler, v *registry.View, delta registry.Delta) (done bool) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.notePanic(UDP, nil, cause)
+		}
+	}()
+	began := time.Now()
+	s.table.Store(s.compile(compiler, v, delta))
+	s.compiled.took.Store(int64(time.Since(began)))
+	s.compiled.at.Store(time.Now().UnixNano())
+	return true
 }
 
 // tick keeps the clock of the fast path, to the second.

@@ -37,6 +37,7 @@ type Server struct {
 	log      *slog.Logger
 	turn     func() uint32 // by how much the next address RRset is rotated
 	lookup   func(*registry.View, lookup.Question) lookup.Response
+	compile  func(*compile.Compiler, *registry.View, registry.Delta) *compile.Table
 
 	table    atomic.Pointer[compile.Table] // what everything is answered from
 	counts   atomic.Pointer[[]*readerCounts]
@@ -65,7 +66,7 @@ func New(config Config, views Views, observer Observer, log *slog.Logger) (*Serv
 	}
 	s := &Server{
 		config: config, views: views, observer: observer, log: log,
-		turn: rand.Uint32, lookup: lookup.Answer, listening: make(chan struct{}),
+		turn: rand.Uint32, lookup: lookup.Answer, compile: (*compile.Compiler).Update, listening: make(chan struct{}),
 		elaborate: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
 		queue:     make(chan *handover, queueLength), idle: make(chan *handover, queueLength),
 	}
@@ -213,35 +214,49 @@ func splitAddress(address string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// listen opens both protocols on one port. Where the system chooses the port, it
-// chooses for UDP, and TCP may find it taken: then another one is tried. TCP comes to
-// the port alone, so a second server on it is noticed although the UDP sockets share it.
+// listen opens both protocols on one port. TCP comes first where the port is given: it
+// has the port alone, so a second server is refused before its UDP sockets, which share
+// the port, take away any packet. Where the system chooses the port, it chooses for UDP,
+// and TCP may find it taken: then another one is tried.
 func listen(ctx context.Context, address string, readers int) (socket, error) {
 	host, port, err := splitAddress(address)
 	if err != nil {
 		return socket{}, err
 	}
+	if port != "0" {
+		tcp, err := listenTCP(ctx, host, port)
+		if err != nil {
+			return socket{}, err
+		}
+		udp, err := batch.Listen(ctx, net.JoinHostPort(host, port), readers)
+		if err != nil {
+			_ = tcp.Close()
+			return socket{}, fmt.Errorf("dnsserver: %w", err)
+		}
+		return socket{address: udp[0].Address(), udp: udp, tcp: tcp}, nil
+	}
 	const tries = 16
 	for n := 1; ; n++ {
-		k, err := listenOnce(ctx, host, port, readers)
-		if err == nil || port != "0" || n == tries {
-			return k, err
+		udp, err := batch.Listen(ctx, net.JoinHostPort(host, port), readers)
+		if err != nil {
+			return socket{}, fmt.Errorf("dnsserver: %w", err)
+		}
+		k := socket{address: udp[0].Address(), udp: udp}
+		if k.tcp, err = listenTCP(ctx, host, fmt.Sprint(k.address.Port())); err == nil {
+			return k, nil
+		}
+		k.closeUDP()
+		if n == tries {
+			return socket{}, err
 		}
 	}
 }
 
-func listenOnce(ctx context.Context, host, port string, readers int) (socket, error) {
-	udp, err := batch.Listen(ctx, net.JoinHostPort(host, port), readers)
-	if err != nil {
-		return socket{}, fmt.Errorf("dnsserver: %w", err)
-	}
-	k := socket{address: udp[0].Address(), udp: udp}
+func listenTCP(ctx context.Context, host, port string) (*net.TCPListener, error) {
 	config := net.ListenConfig{}
-	tcp, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, fmt.Sprint(k.address.Port())))
+	tcp, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {
-		k.closeUDP()
-		return socket{}, fmt.Errorf("dnsserver: %w", err)
+		return nil, fmt.Errorf("dnsserver: %w", err)
 	}
-	k.tcp = tcp.(*net.TCPListener)
-	return k, nil
+	return tcp.(*net.TCPListener), nil
 }

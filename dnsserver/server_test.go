@@ -16,6 +16,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
+	"github.com/seamark-mesh/seamark/dnsserver/compile"
 	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 	"github.com/seamark-mesh/seamark/dnsserver/lookup/lookuptest"
 	"github.com/seamark-mesh/seamark/dnsserver/transfer"
@@ -364,6 +365,72 @@ func TestPanic(t *testing.T) {
 	for _, p := range []Protocol{UDP, TCP} {
 		if got := s.ask(t, p, "login.svc.mesh.internal.", "TXT"); len(got.Answer) != 1 {
 			t.Errorf("%s afterwards: %v", p, got)
+		}
+	}
+}
+
+// TestPanicWhileCompiling: a View that can't be compiled is answered from all the same,
+// by the complete path, and the next one is compiled again.
+func TestPanicWhileCompiling(t *testing.T) {
+	var store registry.Store
+	s := newRunning(t, Config{}, &store)
+	var broken atomic.Bool
+	s.compile = func(c *compile.Compiler, v *registry.View, delta registry.Delta) *compile.Table {
+		if broken.Load() {
+			panic("broken on purpose")
+		}
+		return c.Update(v, delta)
+	}
+	w := lookuptest.Harbours()
+	store.Publish(w.View())
+	s.begin(t)
+	broken.Store(true)
+	w.Service("amber", "", "fresh", lookuptest.Instance("a", registry.Passing, ""))
+	v := w.View()
+	store.Publish(v)
+	s.seen.await(t, "udp note panic", 1)
+	for deadline := time.Now().Add(patience); s.table.Load().View() != v && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if got := s.ask(t, UDP, "fresh.svc.mesh.internal.", "A"); len(got.Answer) != 2 || s.table.Load().Names() > 0 {
+		t.Errorf("after the panic: %v", got)
+	}
+	broken.Store(false)
+	s.publish(t, &store, w.View())
+	if got := s.ask(t, UDP, "fresh.svc.mesh.internal.", "A"); len(got.Answer) != 2 || s.Counts().Answers[UDP]["NOERROR"] != 1 {
+		t.Errorf("compiled again: %v", got)
+	}
+}
+
+// TestSecondServerTakesNothing: one that is started by mistake on the same port took
+// packets before it was refused.
+func TestSecondServerTakesNothing(t *testing.T) {
+	first := start(t, Config{}, harbours())
+	second, err := New(Config{Listen: []string{first.address.String()}}, harbours(), newRecorder(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(stop)
+		for range 200 {
+			if err := second.Run(t.Context()); err == nil {
+				t.Error("a second server runs on the port")
+			}
+			second.started.Store(false)
+		}
+	})
+	for asked := false; ; asked = true {
+		first.ask(t, UDP, "login.svc.mesh.internal.", "A") // each has a socket of its own
+		select {
+		case <-stop:
+			if !asked {
+				t.Error("nothing was asked meanwhile")
+			}
+			wg.Wait()
+			return
+		default:
 		}
 	}
 }

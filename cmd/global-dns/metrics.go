@@ -101,7 +101,7 @@ func newFastPath(counts func() dnsserver.Counts) *fastPath {
 		sets:    metric("seamark_dns_compiled_sets", "Different sets of compiled answers; names that are answered alike share one."),
 		size:    metric("seamark_dns_compiled_bytes", "Length of all compiled answers."),
 		took:    metric("seamark_dns_compile_seconds", "How long it took to compile the latest change."),
-		age:     metric("seamark_dns_compiled_age_seconds", "Time since the latest change was compiled: nothing that is answered is older than the registry's silence."),
+		age:     metric("seamark_dns_compiled_age_seconds", "Time since the latest change was compiled. It grows while nothing changes, and while this replica is cut off: seamark_cluster_lease_age_seconds tells which."),
 	}
 }
 

@@ -41,9 +41,9 @@ func prepare(network string, raw syscall.RawConn, shared, wildcard bool) error {
 }
 
 // replyFrom turns what came beside a query into what goes beside its reply, in
-// place: the same message, without the interface that an IPv4 packet came in by,
-// because the way back may be another one. IPv6 keeps it: a link-local address
-// means nothing without. It is nil when there is nothing of the kind.
+// place: the same message, without the interface that the packet came in by, because
+// the way back may be another one. Only for a link-local address of IPv6 it is kept:
+// that means nothing without. It is nil when there is nothing of the kind.
 func replyFrom(control []byte) []byte {
 	data := unix.CmsgLen(0)
 	if len(control) < data {
@@ -58,6 +58,9 @@ func replyFrom(control []byte) []byte {
 	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && length >= data+unix.SizeofInet4Pktinfo:
 		binary.NativeEndian.PutUint32(control[data:], 0)
 	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && length >= data+unix.SizeofInet6Pktinfo:
+		if control[data] != 0xfe || control[data+1]&0xc0 != 0x80 { // not fe80::/10
+			binary.NativeEndian.PutUint32(control[data+16:], 0)
+		}
 	default:
 		return nil
 	}

@@ -137,8 +137,10 @@ func (c *Compiler) cluster(before, v *registry.View, id registry.ClusterID) {
 // asks only what stands now, so that it may be called once too often.
 func (c *Compiler) name(before, v *registry.View, l registry.Labels) {
 	e, there := v.Lookup(l)
+	ttl := 0
 	if there {
-		c.put(c.acquire(v, recipeOf(e, ""), c.zone.ServiceTTL(e.Key)), l.Name, l.Namespace, "svc")
+		ttl = c.zone.ServiceTTL(e.Key) // looks at up to a thousand patterns
+		c.put(c.acquire(v, recipeOf(e, ""), ttl), l.Name, l.Namespace, "svc")
 	} else {
 		c.remove(l.Name, l.Namespace, "svc")
 	}
@@ -148,7 +150,7 @@ func (c *Compiler) name(before, v *registry.View, l registry.Labels) {
 	c.short(v, l.Namespace)
 	for _, id := range clustersAt(before, v, l) {
 		if there && e.Record(id) != nil {
-			c.put(c.acquire(v, recipeOf(e, id), c.zone.ServiceTTL(e.Key)), l.Name, l.Namespace, string(id), "cluster")
+			c.put(c.acquire(v, recipeOf(e, id), ttl), l.Name, l.Namespace, string(id), "cluster")
 		} else {
 			c.remove(l.Name, l.Namespace, string(id), "cluster")
 		}

@@ -57,12 +57,16 @@ func ForIXFR(v *registry.View, serial uint32, parts int) (p Plan, ok bool) {
 	if v.Unsure() {
 		return p, false
 	}
-	if parts == 0 {
+	limited := parts > 0
+	if !limited {
 		parts = max(fewParts, (v.Services()+len(v.Clusters()))/2)
 	} else if count, known := v.ChangesSince(sequence); !known || count > changesPerPart*parts {
 		return p, !v.AnyUnknown()
 	}
 	older, change, known := v.Since(sequence)
+	if limited && (change.All || len(change.Clusters) > 0) { // to find its parts, all names are looked at
+		return p, !v.AnyUnknown()
+	}
 	if !known || older.Zone() == nil || older.Zone().Name != v.Zone().Name || moreThan(parts, lookup.Changed(older, v, change)) {
 		return p, !v.AnyUnknown()
 	}
