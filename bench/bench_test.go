@@ -58,7 +58,7 @@ func TestFlipContainsWhatIsHeldBack(t *testing.T) {
 		t.Errorf("the JSON is %s (%v)", text, err)
 	}
 	page, err := os.ReadFile(filepath.Join(dir, "flip.md"))
-	if err != nil || !strings.Contains(string(page), "held back by 60ms") || !strings.Contains(string(page), "Load average") {
+	if err != nil || !strings.Contains(string(page), "held back by 60ms") || !strings.Contains(string(page), "oad average before") {
 		t.Errorf("the page is %s (%v)", page, err)
 	}
 }

@@ -174,7 +174,6 @@ var errTooSlow = errors.New("dnsserver: the transfer takes too long")
 // send sends a transfer message by message and frees its slot. The error is that
 // of write, or says why the transfer ended; the connection is of no use then.
 func (s *Server) send(ctx context.Context, j *outbound, write func([]byte) error) (err error) {
-	defer s.transfers.slots.Free()
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.observer.Noted(TCP, NotePanic)
@@ -185,6 +184,7 @@ func (s *Server) send(ctx context.Context, j *outbound, write func([]byte) error
 		if err != nil {
 			result = transfer.Failed
 		}
+		s.transfers.slots.Free() // before anybody can know that it has ended
 		s.observer.Transferred(j.kind, result)
 	}()
 	began := time.Now()

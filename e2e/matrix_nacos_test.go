@@ -44,7 +44,7 @@ func testNacosEnabled(t *testing.T, s *stage, c *staged) {
 	change := nacosPut(t, c, "switched", "10.3.0.1")
 	s.look(t, c, "switched", state{2, 2})
 	on, off := url.Values{"enabled": {"true"}}, url.Values{"enabled": {"false"}}
-	next := s.following(c, "switched")
+	next := s.following(t, c, "switched", state{2, 2})
 	change(81, off)
 	next(t, state{1, 1}, "-10.3.0.1:81 1/1")
 	change(82, off) // the last one that is switched on
@@ -60,7 +60,7 @@ func testNacosWeight(t *testing.T, s *stage, c *staged) {
 	change := nacosPut(t, c, "weighed", "10.3.0.2")
 	s.look(t, c, "weighed", state{2, 2})
 	weight := func(w string) url.Values { return url.Values{"weight": {w}} }
-	next := s.following(c, "weighed")
+	next := s.following(t, c, "weighed", state{2, 2})
 	change(81, weight("0"))
 	next(t, state{1, 2}, "~10.3.0.2:81 weight 1/2")
 	change(82, weight("0"))
@@ -79,7 +79,7 @@ func testNacosUnhealthy(t *testing.T, s *stage, c *staged) {
 	one, two := instance{id: "n1", address: "10.3.0.3", port: 81}, instance{id: "n2", address: "10.3.0.3", port: 82}
 	c.put(t, "sick", one, two)
 	s.look(t, c, "sick", state{2, 2})
-	next := s.following(c, "sick")
+	next := s.following(t, c, "sick", state{2, 2})
 	one.bad = true
 	c.put(t, "sick", one, two)
 	next(t, state{1, 2}, "~10.3.0.3:81 health 1/2")
@@ -100,7 +100,7 @@ func testNacosMetadata(t *testing.T, s *stage, c *staged) {
 	s.freely(c, "labelled")
 	change := nacosPut(t, c, "labelled", "10.3.0.4")
 	s.look(t, c, "labelled", state{2, 2})
-	next := s.following(c, "labelled")
+	next := s.following(t, c, "labelled", state{2, 2})
 	meta := func(text string) url.Values { return url.Values{"metadata": {text}} }
 	change(81, meta(`{"version":"1.1.0"}`))
 	next(t, state{2, 2}, "~10.3.0.4:81 version 2/2")

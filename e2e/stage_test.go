@@ -94,9 +94,19 @@ func (s *stage) freely(c *staged, service string) {
 	s.free[c.name+"/"+service] = true
 }
 
-// following is expect for a service whose events are exact only from now on.
-func (s *stage) following(c *staged, service string) func(t *testing.T, want state, published ...string) {
-	before := len(s.tape.said(c.name, service))
+// following is expect for a service whose events are exact only from now on, when it
+// has this state. The tape may be behind what is answered.
+func (s *stage) following(t *testing.T, c *staged, service string, now state) func(t *testing.T, want state, published ...string) {
+	t.Helper()
+	before := 0
+	s.eventually(t, patienceOfTests, "the tape has all of "+service, func() error {
+		said := s.tape.said(c.name, service)
+		before = len(said)
+		if last := fmt.Sprintf(" %d/%d", now.healthy, now.total); before == 0 || !strings.HasSuffix(said[before-1], last) {
+			return fmt.Errorf("it has %q", said)
+		}
+		return nil
+	})
 	var all []string
 	return func(t *testing.T, want state, published ...string) {
 		t.Helper()
