@@ -158,6 +158,7 @@ func (s *site) whileUpdating(ctx context.Context, r *result, ours *contestant, u
 	}
 	r.number(fmt.Sprintf("answers/s while %.0f updates/s land, of the idle rate", updates.rate()), "%.0f %%", 100*middle(busy, rate)/middle(idle, rate), "≥ 90 %", func(n float64) bool { return n >= 90 })
 	r.number(fmt.Sprintf("p99 at %d/s while they land, of the idle p99", offeredRate), "%.2f times", middle(busyPaced, p99)/middle(idlePaced, p99), "≤ 2", atMost(2.0))
+	r.number("… the same, by the server's own processor time per answer and update", "%.0f %%", 100*middle(idle, cost)/middle(busy, cost), "≥ 90 %", func(n float64) bool { return n >= 90 })
 	r.note("While updates land, NATS and the writer of the updates share the cores with the server and with dnsperf.")
 	return nil
 }
