@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -67,7 +68,9 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		a.checkCookie(&q, client, settings, &limits.OPT)
 		a.options(&q, nil, settings, &limits.OPT)
 	} else if q.RCode == dns.RcodeSuccess {
-		response = a.decide(&q, client, settings, &limits.OPT)
+		var v *registry.View
+		v, response = a.decide(&q, client, settings, &limits.OPT)
+		a.options(&q, v, settings, &limits.OPT)
 	}
 	if signature != nil {
 		limits.Size -= signature.Room()
@@ -116,27 +119,34 @@ func (a *answerer) limits(q *packet.Query, settings *Settings) packet.Limits {
 	return l
 }
 
-// noteCut says in the log, once in ten seconds, that an answer is sent in part.
+// noteCut says in the log, once in a while, that an answer is sent in part.
 func (s *Server) noteCut(q *packet.Query) {
-	now, last := time.Now().Unix(), s.cutAt.Load()
-	if now-last >= 10 && s.cutAt.CompareAndSwap(last, now) {
+	if s.cut.due(time.Now()) {
 		s.log.Warn("an answer is too large even for TCP: its first records are sent", "name", q.Name, "type", dns.Type(q.Type).String())
 	}
 }
 
-// notePanic counts a panic and logs at most one in ten seconds, so that a packet that
-// triggers one can't fill the disk.
-func (s *Server) notePanic(protocol Protocol, query []byte, cause any) {
+// notePanic counts a panic and logs what has panicked, once in a while. Query is the
+// packet that it was about; nil: none.
+func (s *Server) notePanic(protocol Protocol, what string, query []byte, cause any) {
 	s.observer.Noted(protocol, NotePanic)
-	now, last := time.Now().Unix(), s.panicked.Load()
-	if now-last >= 10 && s.panicked.CompareAndSwap(last, now) {
-		s.log.Error("dns answer panicked", "cause", fmt.Sprint(cause), "query", fmt.Sprintf("%.1024x", query), "stack", string(debug.Stack()))
+	if s.panicked.due(time.Now()) {
+		s.log.Error(what+" panicked", "cause", fmt.Sprint(cause), "query", fmt.Sprintf("%.1024x", query), "stack", string(debug.Stack()))
 	}
+}
+
+// seldom is true at most once in ten seconds, so that what a client can bring about
+// does not fill the disk. The zero value is ready; any number of goroutines may use it.
+type seldom struct{ last atomic.Int64 } // Unix seconds
+
+func (s *seldom) due(now time.Time) bool {
+	second, last := now.Unix(), s.last.Load()
+	return second-last >= 10 && s.last.CompareAndSwap(last, second)
 }
 
 // afterPanic answers SERVFAIL where the header can be read.
 func (a *answerer) afterPanic(query []byte, cause any) (reply, bool) {
-	a.server.notePanic(a.protocol, query, cause)
+	a.server.notePanic(a.protocol, "dns answer", query, cause)
 	if len(query) < 12 {
 		return reply{}, false
 	}

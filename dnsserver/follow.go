@@ -39,7 +39,7 @@ func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
 func (s *Server) update(compiler *compile.Compiler, v *registry.View, delta registry.Delta) (done bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.notePanic(UDP, nil, cause)
+			s.notePanic(UDP, "compiling the answers", nil, cause)
 		}
 	}()
 	began := time.Now()

@@ -58,27 +58,21 @@ func (a *answerer) options(q *packet.Query, v *registry.View, settings *Settings
 const keepAliveUnit = 100 * time.Millisecond // RFC 7828 §3.1
 
 // decide says what the zone, or the server about itself, says to a query whose packet
-// is in order, and completes opt.
-func (a *answerer) decide(q *packet.Query, client netip.Addr, settings *Settings, opt *packet.OPT) lookup.Response {
+// is in order, and puts the cookie into opt. V is the View that the answer is of; nil
+// when it is not the zone that answers.
+func (a *answerer) decide(q *packet.Query, client netip.Addr, settings *Settings, opt *packet.OPT) (v *registry.View, response lookup.Response) {
 	good, bad := a.checkCookie(q, client, settings, opt)
-	if q.CookieOnly && !bad {
-		a.options(q, nil, settings, opt)
-		return lookup.Response{RCode: dns.RcodeSuccess}
-	}
-	if bad && q.CookieOnly || settings.RequireCookies && a.protocol == UDP && q.Asked.Cookie != nil && !good {
-		a.options(q, nil, settings, opt)
-		return lookup.Response{RCode: dns.RcodeBadCookie}
-	}
 	question := lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class}
-	if q.Class == dns.ClassCHAOS {
-		a.options(q, nil, settings, opt)
-		return lookup.Chaos(question, settings.Identity)
+	switch {
+	case q.CookieOnly && !bad:
+		return nil, lookup.Response{RCode: dns.RcodeSuccess}
+	case q.CookieOnly, settings.RequireCookies && a.protocol == UDP && q.Asked.Cookie != nil && !good:
+		return nil, lookup.Response{RCode: dns.RcodeBadCookie}
+	case q.Class == dns.ClassCHAOS:
+		return nil, lookup.Chaos(question, settings.Identity)
 	}
-	v, response := a.zone(question)
-	if response.Authoritative {
-		a.options(q, v, settings, opt)
-	} else {
-		a.options(q, nil, settings, opt)
+	if v, response = a.zone(question); !response.Authoritative {
+		v = nil
 	}
-	return response
+	return v, response
 }

@@ -51,8 +51,8 @@ type Server struct {
 	started   atomic.Bool
 	listening chan struct{} // closed when addresses is set
 	addresses []netip.AddrPort
-	panicked  atomic.Int64  // when the last panic was logged, Unix seconds
-	cutAt     atomic.Int64  // likewise, the last answer that was cut
+	panicked  seldom        // logged
+	cut       seldom        // likewise: an answer that is sent in part
 	elaborate chan struct{} // a place for each answer that is made for TCP at the same time
 	buffers   sync.Pool     // of *answerer, for TCP
 	transfers transfers

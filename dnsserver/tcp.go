@@ -187,7 +187,7 @@ func (s *Server) answerMessage(ctx context.Context, query []byte, c *connection)
 func (s *Server) replyFast(a *answerer, query []byte, c *connection) (length, rcode int) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.notePanic(TCP, query, cause)
+			s.notePanic(TCP, "dns answer", query, cause)
 			length = 0
 		}
 	}()

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"github.com/miekg/dns"
@@ -176,8 +174,7 @@ var errTooSlow = errors.New("dnsserver: the transfer takes too long")
 func (s *Server) send(ctx context.Context, j *outbound, write func([]byte) error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.observer.Noted(TCP, NotePanic)
-			s.log.Error("zone transfer panicked", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			s.notePanic(TCP, "zone transfer", nil, cause)
 			err = errors.New("dnsserver: a panic")
 		}
 		result := transfer.Result(j.plan.Shape)

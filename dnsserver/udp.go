@@ -38,7 +38,7 @@ func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, count
 	i := 0
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.notePanic(UDP, k.Packet(i), cause)
+			s.notePanic(UDP, "dns answer", k.Packet(i), cause)
 		}
 	}()
 	table := s.table.Load()
