@@ -6,8 +6,8 @@ import "sync/atomic"
 // number may call the other methods. View never blocks and never returns nil. The
 // zero Store holds an empty View that is not synced. A Store must not be copied.
 type Store struct {
-	view    atomic.Pointer[View]
-	journal journal
+	view   atomic.Pointer[View]
+	deltas deltas
 }
 
 // View returns the current View.
@@ -22,9 +22,9 @@ func (s *Store) View() *View {
 // [Store.Changed]). No reader can hold it up.
 func (s *Store) Publish(v *View) {
 	s.view.Store(v)
-	s.journal.publish(v)
+	s.deltas.publish(v)
 }
 
 // Changed returns a channel that is closed when the next View is published. Ask
 // for the channel first and look at View after, so that none is missed.
-func (s *Store) Changed() <-chan struct{} { return s.journal.changed() }
+func (s *Store) Changed() <-chan struct{} { return s.deltas.changed() }

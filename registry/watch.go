@@ -9,12 +9,12 @@ import (
 // Bounds of what a Store remembers for slow watchers. One that is further behind
 // is told to compare all.
 const (
-	journalViews = 1024
-	journalNames = 4 * MaxChangedNames
+	rememberedViews = 1024
+	rememberedNames = 4 * MaxChangedNames
 )
 
-// journal holds the Deltas of the latest Views of a Store. The zero journal is empty.
-type journal struct {
+// deltas holds those of the latest Views of a Store. The zero deltas are none.
+type deltas struct {
 	mu      sync.Mutex // guards the fields below
 	view    *View
 	next    uint64  // the number of the next Delta
@@ -24,13 +24,13 @@ type journal struct {
 }
 
 // publish takes in the next View and tells whoever waits.
-func (j *journal) publish(v *View) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if v == j.view {
+func (d *deltas) publish(v *View) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v == d.view {
 		return
 	}
-	older := j.view
+	older := d.view
 	if older == nil {
 		older = &View{}
 	}
@@ -38,44 +38,44 @@ func (j *journal) publish(v *View) {
 	if !v.Follows(older) {
 		change = allBetween(older, v)
 	}
-	j.view = v
-	j.next++
-	j.changes = append(j.changes, change)
-	j.names += len(change.Names) + len(change.Clusters)
-	for len(j.changes) > journalViews || j.names > journalNames {
-		j.names -= len(j.changes[0].Names) + len(j.changes[0].Clusters)
-		j.changes[0] = Delta{}
-		j.changes = j.changes[1:]
+	d.view = v
+	d.next++
+	d.changes = append(d.changes, change)
+	d.names += len(change.Names) + len(change.Clusters)
+	for len(d.changes) > rememberedViews || d.names > rememberedNames {
+		d.names -= len(d.changes[0].Names) + len(d.changes[0].Clusters)
+		d.changes[0] = Delta{}
+		d.changes = d.changes[1:]
 	}
-	if j.swapped != nil {
-		close(j.swapped)
-		j.swapped = nil
+	if d.swapped != nil {
+		close(d.swapped)
+		d.swapped = nil
 	}
 }
 
 // since returns the current View and what changed from a number on, and the
 // number to ask with next time.
-func (j *journal) since(from uint64) (v *View, joined []Delta, next uint64) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	v = j.view
+func (d *deltas) since(from uint64) (v *View, joined []Delta, next uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v = d.view
 	if v == nil {
 		v = &View{}
 	}
-	if behind := j.next - from; behind <= uint64(len(j.changes)) {
-		return v, slices.Clone(j.changes[uint64(len(j.changes))-behind:]), j.next
+	if behind := d.next - from; behind <= uint64(len(d.changes)) {
+		return v, slices.Clone(d.changes[uint64(len(d.changes))-behind:]), d.next
 	}
-	return v, nil, j.next
+	return v, nil, d.next
 }
 
 // changed returns a channel that is closed at the next publish.
-func (j *journal) changed() <-chan struct{} {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.swapped == nil {
-		j.swapped = make(chan struct{})
+func (d *deltas) changed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.swapped == nil {
+		d.swapped = make(chan struct{})
 	}
-	return j.swapped
+	return d.swapped
 }
 
 // Watcher reads the Views of a [Store] one after another, each with what changed
@@ -112,7 +112,7 @@ func (w *Watcher) Next(ctx context.Context) (*View, Delta, error) {
 // Poll is Next without waiting: fresh is false, and the View the one that was
 // returned last, when there is no other.
 func (w *Watcher) Poll() (v *View, change Delta, fresh bool) {
-	v, missed, next := w.store.journal.since(w.next)
+	v, missed, next := w.store.deltas.since(w.next)
 	if w.begun && next == w.next {
 		return w.last, Delta{Before: w.last.sequence, After: w.last.sequence}, false
 	}
