@@ -352,9 +352,15 @@ func (s *shore) resolver(t *testing.T, name, address string) asking {
 }
 
 // metric sums a metric of global-dns over all labels that contain a text.
-func (m *mesh) metric(t *testing.T, name, labels string) (sum float64) {
+func (m *mesh) metric(t *testing.T, name, labels string) float64 {
 	t.Helper()
-	reply, err := http.Get("http://" + m.http + "/metrics")
+	return metricOf(t, m.http, name, labels)
+}
+
+// metricOf sums a metric of the daemon whose HTTP interface is at an address.
+func metricOf(t *testing.T, address, name, labels string) (sum float64) {
+	t.Helper()
+	reply, err := http.Get("http://" + address + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -285,24 +283,9 @@ func (x *transferring) transfers(t *testing.T, replica int, s *secondary) map[st
 }
 
 // metric sums a metric of a replica over all labels that contain a text.
-func (x *transferring) metric(t *testing.T, replica int, name, labels string) (sum float64) {
+func (x *transferring) metric(t *testing.T, replica int, name, labels string) float64 {
 	t.Helper()
-	reply, err := http.Get("http://" + x.replicas[replica].http + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reply.Body.Close()
-	lines := bufio.NewScanner(reply.Body)
-	for lines.Scan() {
-		if line := lines.Text(); strings.HasPrefix(line, name) && strings.Contains(line, labels) {
-			value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sum += value
-		}
-	}
-	return sum
+	return metricOf(t, x.replicas[replica].http, name, labels)
 }
 
 // Real secondaries follow a thousand changes by differences and end with the zone
