@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -37,7 +36,11 @@ func measureBootstrap(ctx context.Context, s *site, r *result) error {
 	s.say("publishing %d records", services)
 	size := 0
 	for c := range bootstrapClusters {
-		bytes, err := publishCluster(ctx, conn, registry.ClusterID(fmt.Sprintf("cluster-%d", c)), c*services/bootstrapClusters, (c+1)*services/bootstrapClusters)
+		u, err := takeOver(ctx, conn, registry.ClusterID(fmt.Sprintf("cluster-%d", c)))
+		if err != nil {
+			return err
+		}
+		bytes, err := u.fill(ctx, nil, c*services/bootstrapClusters, (c+1)*services/bootstrapClusters)
 		if err != nil {
 			return err
 		}
@@ -68,48 +71,6 @@ func measureBootstrap(ctx context.Context, s *site, r *result) error {
 	return nil
 }
 
-// publishCluster publishes services from … to as a cluster's agent does, and
-// returns how many bytes their bodies have.
-func publishCluster(ctx context.Context, conn *stream.Conn, cluster registry.ClusterID, from, to int) (bytes int, err error) {
-	writer := registry.Writer(cluster)
-	end := conn.Writer(writer)
-	now := time.Now().UTC()
-	epoch, revision := uint64(now.Unix()), uint64(0)
-	event := func(kind registry.Kind) *registry.Event {
-		revision++
-		return &registry.Event{
-			Schema: registry.Schema, ID: fmt.Sprintf("%s-%d-%d-%s", writer, epoch, revision, rand.Text()), Kind: kind, Writer: writer,
-			Epoch: epoch, Revision: revision, Time: now, Agent: "bench", Cause: registry.CauseResync,
-		}
-	}
-	begin := event(registry.KindEpoch)
-	begin.Takeover = &registry.EpochRecord{}
-	fence, err := end.PutEpoch(ctx, begin, 0)
-	if err != nil {
-		return 0, err
-	}
-	const together = 200
-	var events []*registry.Event
-	for n := from; n < to; n++ {
-		e := event(registry.KindService)
-		state := bootstrapService(n)
-		state.Changed, state.Seen, state.Index = registry.Stamp{Epoch: epoch, Revision: e.Revision, Time: now}, now, "1"
-		e.Service = &state
-		body, err := registry.Encode(e)
-		if err != nil {
-			return 0, err
-		}
-		bytes += len(body)
-		if events = append(events, e); len(events) == together || n == to-1 {
-			if _, err := end.Publish(ctx, events, fence); err != nil {
-				return 0, err
-			}
-			events = nil
-		}
-	}
-	return bytes, nil
-}
-
 func bootstrapService(n int) registry.ServiceState {
 	key := registry.ServiceKey{Namespace: fmt.Sprintf("team-%d", n%100), Name: fmt.Sprintf("service-%06d", n)}
 	service := registry.Service{Key: key}
@@ -131,7 +92,7 @@ type start struct {
 // bootstrapOnce starts global-dns, waits until it is ready, makes sure that it knows
 // everything, and ends it.
 func (s *site) bootstrapOnce(ctx context.Context, services int) (one start, err error) {
-	config, err := s.configureGlobalDNS()
+	config, err := s.configureGlobalDNS(map[string]any{}, map[string]any{})
 	if err != nil {
 		return one, err
 	}
@@ -151,13 +112,9 @@ func (s *site) bootstrapOnce(ctx context.Context, services int) (one start, err 
 	if used, err := usageOf(d.pid()); err == nil {
 		one.processor = used.processor
 	}
-	var all struct{ Clusters []struct{ Services int } }
-	if err := get(ctx, "http://"+s.http+"/v1/clusters", &all); err != nil {
+	known, err := s.records(ctx)
+	if err != nil {
 		return one, err
-	}
-	known := 0
-	for _, c := range all.Clusters {
-		known += c.Services
 	}
 	if known != services {
 		return one, fmt.Errorf("ready with %d services, not %d", known, services)

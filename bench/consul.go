@@ -85,7 +85,7 @@ func (c *catalog) node(n, number int) string {
 
 func (c *catalog) service(n, number int, version string) *api.AgentService {
 	return &api.AgentService{
-		ID: instanceID(n, number), Service: serviceName(n), Address: "192.0.2.1", Port: 8000 + number, Tags: []string{"bench"},
+		ID: instanceID(n, number), Service: serviceName(n), Address: fmt.Sprintf("192.0.2.%d", 1+number), Port: 8000 + number, Tags: []string{"bench"},
 		Weights: api.AgentWeights{Passing: 1, Warning: 1}, Meta: map[string]string{"version": version, "team": "red"},
 	}
 }

@@ -104,24 +104,36 @@ func (s *site) connect(ctx context.Context) (*stream.Conn, error) {
 	return conn, nil
 }
 
-// configureGlobalDNS writes the configuration and returns its path.
-func (s *site) configureGlobalDNS() (string, error) {
+// configureGlobalDNS writes the configuration, with what the sections zone and dns have
+// besides the name and the address, and returns its path.
+func (s *site) configureGlobalDNS(zone, dns map[string]any) (string, error) {
 	ports, err := servers.FreePorts(2)
 	if err != nil {
 		return "", err
 	}
 	s.dns, s.http = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+	zone["name"], dns["listen"] = "mesh.internal.", []string{s.dns}
 	return s.write("global-dns.yaml", map[string]any{
-		"zone": map[string]any{"name": "mesh.internal."},
+		"zone": zone, "dns": dns, "http": s.http,
 		"nats": map[string]any{"servers": []string{s.link}},
-		"dns":  map[string]any{"listen": []string{s.dns}},
-		"http": s.http,
 	})
+}
+
+// records counts the services that global-dns knows, once for each cluster.
+func (s *site) records(ctx context.Context) (known int, err error) {
+	var all struct{ Clusters []struct{ Services int } }
+	if err := get(ctx, "http://"+s.http+"/v1/clusters", &all); err != nil {
+		return 0, err
+	}
+	for _, c := range all.Clusters {
+		known += c.Services
+	}
+	return known, nil
 }
 
 // startGlobalDNS starts global-dns and waits until it is ready.
 func (s *site) startGlobalDNS(ctx context.Context) error {
-	config, err := s.configureGlobalDNS()
+	config, err := s.configureGlobalDNS(map[string]any{}, map[string]any{})
 	if err != nil {
 		return err
 	}

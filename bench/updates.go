@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/seamark-mesh/seamark/e2e/servers"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
@@ -38,21 +37,14 @@ func (s *site) startServing(ctx context.Context, services int) (*updater, error)
 	if err := s.startNATS(ctx); err != nil {
 		return nil, err
 	}
-	ports, err := servers.FreePorts(2)
+	var err error
+	s.servingConfig, err = s.configureGlobalDNS(
+		map[string]any{"nameservers": []any{map[string]any{"name": "ns1.mesh.internal.", "addresses": []string{"198.51.100.53"}}}},
+		map[string]any{"transfer": map[string]any{"allow": []string{"127.0.0.1/32"}}},
+	)
 	if err != nil {
 		return nil, err
 	}
-	s.dns, s.http = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	config, err := s.write("global-dns.yaml", map[string]any{
-		"zone": map[string]any{"name": "mesh.internal.", "nameservers": []any{map[string]any{"name": "ns1.mesh.internal.", "addresses": []string{"198.51.100.53"}}}},
-		"nats": map[string]any{"servers": []string{s.link}},
-		"dns":  map[string]any{"listen": []string{s.dns}, "transfer": map[string]any{"allow": []string{"127.0.0.1/32"}}},
-		"http": s.http,
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.servingConfig = config
 	if err := s.launchServing(ctx); err != nil {
 		return nil, err
 	}
@@ -103,13 +95,9 @@ func (s *site) restartServing(ctx context.Context, services int) error {
 // awaitRecords waits until global-dns knows all services of all clusters.
 func (s *site) awaitRecords(ctx context.Context, services int) error {
 	return s.eventually(ctx, time.Minute, s.serving, func() error {
-		var all struct{ Clusters []struct{ Services int } }
-		if err := get(ctx, "http://"+s.http+"/v1/clusters", &all); err != nil {
+		known, err := s.records(ctx)
+		if err != nil {
 			return err
-		}
-		known := 0
-		for _, c := range all.Clusters {
-			known += c.Services
 		}
 		if known != servingClusters*services {
 			return fmt.Errorf("%d of %d records are known", known, servingClusters*services)
@@ -144,15 +132,44 @@ func (u *updater) service(n int, healthy bool) *registry.Event {
 	return e
 }
 
-// fillCluster publishes a cluster's gateway and all services.
-func fillCluster(ctx context.Context, conn *stream.Conn, cluster registry.ClusterID, number, services int) (*updater, error) {
-	u := &updater{end: conn.Writer(registry.Writer(cluster)), cluster: cluster, epoch: uint64(time.Now().Unix()), services: services}
+// takeOver begins an epoch of a cluster.
+func takeOver(ctx context.Context, conn *stream.Conn, cluster registry.ClusterID) (*updater, error) {
+	u := &updater{end: conn.Writer(registry.Writer(cluster)), cluster: cluster, epoch: uint64(time.Now().Unix())}
 	begin := u.event(registry.KindEpoch)
 	begin.Takeover = &registry.EpochRecord{}
 	var err error
-	if u.fence, err = u.end.PutEpoch(ctx, begin, 0); err != nil {
+	u.fence, err = u.end.PutEpoch(ctx, begin, 0)
+	return u, err
+}
+
+// fill publishes what is in events and then the services from … to, all passing, and
+// returns how many bytes the services' bodies have.
+func (u *updater) fill(ctx context.Context, events []*registry.Event, from, to int) (bytes int, err error) {
+	const together = 200
+	for n := from; n < to; n++ {
+		e := u.service(n, true)
+		body, err := registry.Encode(e)
+		if err != nil {
+			return 0, err
+		}
+		bytes += len(body)
+		if events = append(events, e); len(events) >= together || n == to-1 {
+			if _, err := u.end.Publish(ctx, events, u.fence); err != nil {
+				return 0, err
+			}
+			events = nil
+		}
+	}
+	return bytes, nil
+}
+
+// fillCluster publishes a cluster's gateway and all services.
+func fillCluster(ctx context.Context, conn *stream.Conn, cluster registry.ClusterID, number, services int) (*updater, error) {
+	u, err := takeOver(ctx, conn, cluster)
+	if err != nil {
 		return nil, err
 	}
+	u.services = services
 	record := u.event(registry.KindCluster)
 	gateways, refused := registry.CleanGateways([]registry.Gateway{{
 		Name: "gw-1", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{198, 51, 100, byte(number + 1)})}, Ports: map[string]int{"http": 8080}, Weight: 1,
@@ -161,20 +178,11 @@ func fillCluster(ctx context.Context, conn *stream.Conn, cluster registry.Cluste
 		return nil, refused[0]
 	}
 	record.Cluster = &registry.ClusterRecord{Cluster: cluster, Source: "bench", Gateways: gateways}
-	events := []*registry.Event{record}
-	for n := range services {
-		events = append(events, u.service(n, true))
-		if len(events) >= 200 || n == services-1 {
-			if _, err := u.end.Publish(ctx, events, u.fence); err != nil {
-				return nil, err
-			}
-			events = nil
-		}
-	}
-	return u, nil
+	_, err = u.fill(ctx, []*registry.Event{record}, 0, services)
+	return u, err
 }
 
-// begin lets health flips land, ten at a time, until the returned function is called.
+// begin lets health flips land, as many at a time as are due, until the returned function is called.
 func (u *updater) begin(ctx context.Context) (end func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
