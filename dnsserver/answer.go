@@ -131,7 +131,7 @@ func (s *Server) noteCut(q *packet.Query) {
 func (s *Server) notePanic(protocol Protocol, what string, query []byte, cause any) {
 	s.observer.Noted(protocol, NotePanic)
 	if s.panicked.due(time.Now()) {
-		s.log.Error(what+" panicked", "cause", fmt.Sprint(cause), "query", fmt.Sprintf("%.1024x", query), "stack", string(debug.Stack()))
+		s.log.Error("dns panicked", "where", what, "cause", fmt.Sprint(cause), "query", fmt.Sprintf("%.1024x", query), "stack", string(debug.Stack()))
 	}
 }
 
