@@ -119,6 +119,7 @@ var drillJudges = []judged{
 // judge lets the tools look at replies: they see the right flags and options, and find
 // nothing to complain of.
 func (s *shore) judge(t *testing.T) {
+	s.answers(t, web+".", "A", gatewayOf["amber"]) // the last of what the agent publishes
 	for name, set := range map[string]struct {
 		debian string
 		all    []judged
