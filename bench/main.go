@@ -41,6 +41,7 @@ func measurements() []measurement {
 		{"nacos-push", "a push of Nacos until the DNS answer changed, and the whole way from the registration", 5 * time.Minute, measureNacos},
 		{"consul-watch", "one agent that watches 1,000 and 5,000 Consul services, in every mode: connections, latency, memory, processor", 12 * time.Minute, measureWatch},
 		{"dns", "processor time and latency of a DNS answer beside NSD, Knot DNS and CoreDNS; only when named", 12 * time.Minute, measureServing},
+		{"dns-updates", "the part of dns in which changes land, more often; only when named", 5 * time.Minute, measureUpdating},
 		{"dns-large", "100,000 services in three clusters: memory, and how soon a change is answered; only when named", 8 * time.Minute, measureLarge},
 	}
 }

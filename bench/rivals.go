@@ -17,10 +17,7 @@ const coreDNS = "v1.14.2"
 
 // contestants writes what each server needs, ours first.
 func (s *site) contestants(ctx context.Context, services int, r *result) ([]*contestant, error) {
-	queries, err := s.questions("questions.txt", services,
-		func(n int) string { return servingName(n) },
-		func(n int) string { return "_http._tcp." + servingName(n) },
-		func(n int) string { return "not-" + servingName(n) })
+	queries, err := s.ourQuestions(services)
 	if err != nil {
 		return nil, err
 	}

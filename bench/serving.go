@@ -84,7 +84,7 @@ func measureServing(ctx context.Context, s *site, r *result) error {
 			r.number("answers/s over TCP, of "+c.name+"'s", "%.1f times", middle(ours.streaming, rate)/middle(c.streaming, rate), "≥ 2", func(n float64) bool { return n >= 2 })
 		}
 	}
-	if err := s.whileUpdating(ctx, r, ours, updates, lasts, rounds); err != nil {
+	if err := s.whileUpdating(ctx, r, ours.queries, updates, lasts, rounds); err != nil {
 		return err
 	}
 	r.note("%d services in %d clusters with one gateway each; half A, half SRV questions with EDNS, %.0f %% of names that do not exist. Every server has the zone as we transfer it.",
@@ -120,63 +120,12 @@ func (c *contestant) run(ctx context.Context, s *site, lasts time.Duration) erro
 	return err
 }
 
-// whileUpdating asks ours while changes land, and idle in between.
-func (s *site) whileUpdating(ctx context.Context, r *result, ours *contestant, updates *updater, lasts time.Duration, rounds int) error {
-	d, address, err := ours.start(ctx, s)
-	if err != nil {
-		return err
-	}
-	alone, err := costOfUpdates(ctx, d, updates, lasts)
-	if err != nil {
-		return err
-	}
-	r.number("processor time per update, nobody asking", "%.0f µs", alone, "", nil)
-	var idle, busy, idlePaced, busyPaced []load
-	for range rounds {
-		for _, changing := range []bool{false, true} {
-			stop := func() error { return nil }
-			if changing {
-				stop = updates.begin(ctx)
-			}
-			full, err := s.ask(ctx, d, address, ours.queries, lasts, asFastAsItCan)
-			var paced load
-			if err == nil {
-				paced, err = s.ask(ctx, d, address, ours.queries, lasts, atRate)
-			}
-			if fault := stop(); err == nil {
-				err = fault
-			}
-			switch {
-			case err != nil:
-				return err
-			case changing:
-				busy, busyPaced = append(busy, full), append(busyPaced, paced)
-			default:
-				idle, idlePaced = append(idle, full), append(idlePaced, paced)
-			}
-		}
-	}
-	r.number(fmt.Sprintf("answers/s while %.0f updates/s land, of the idle rate", updates.rate()), "%.0f %%", 100*middle(busy, rate)/middle(idle, rate), "≥ 90 %", func(n float64) bool { return n >= 90 })
-	r.number(fmt.Sprintf("p99 at %d/s while they land, of the idle p99", offeredRate), "%.2f times", middle(busyPaced, p99)/middle(idlePaced, p99), "≤ 2", atMost(2.0))
-	r.number("… the same, by the server's own processor time per answer and update", "%.0f %%", 100*middle(idle, cost)/middle(busy, cost), "≥ 90 %", func(n float64) bool { return n >= 90 })
-	r.note("While updates land, NATS and the writer of the updates share the cores with the server and with dnsperf.")
-	return nil
-}
-
-// costOfUpdates returns the server's processor time per update, in µs.
-func costOfUpdates(ctx context.Context, d running, updates *updater, lasts time.Duration) (float64, error) {
-	before, err := usageOfTree(d.pid())
-	if err != nil {
-		return 0, err
-	}
-	already := updates.done
-	stop := updates.begin(ctx)
-	pause(ctx, lasts)
-	if err := stop(); err != nil {
-		return 0, err
-	}
-	after, err := usageOfTree(d.pid())
-	return float64((after - before).Microseconds()) / float64(max(updates.done-already, 1)), err
+// ourQuestions writes what all but Consul are asked.
+func (s *site) ourQuestions(services int) (string, error) {
+	return s.questions("questions.txt", services,
+		func(n int) string { return servingName(n) },
+		func(n int) string { return "_http._tcp." + servingName(n) },
+		func(n int) string { return "not-" + servingName(n) })
 }
 
 // questions writes what is asked, and returns the file.
