@@ -23,6 +23,7 @@ type Counts struct {
 	Names int // that have compiled answers
 	Sets  int // of answers, each shared by all names that are answered alike
 	Bytes int // of compiled answers
+	Left  int // sets left to the complete path, because Bytes has come to its bound
 
 	Compiled time.Duration // how long the latest update took
 	Current  time.Time     // since when what is answered is current; zero before the first View
@@ -32,7 +33,7 @@ type Counts struct {
 func (s *Server) Counts() Counts {
 	table := s.table.Load()
 	c := Counts{
-		Answers: map[Protocol]map[string]uint64{UDP: {}, TCP: {}}, Names: table.Names(), Sets: table.Sets(), Bytes: table.Bytes(),
+		Answers: map[Protocol]map[string]uint64{UDP: {}, TCP: {}}, Names: table.Names(), Sets: table.Sets(), Bytes: table.Bytes(), Left: table.Left(),
 		Compiled: time.Duration(s.compiled.took.Load()),
 	}
 	if at := s.compiled.at.Load(); at != 0 {

@@ -87,8 +87,8 @@ func (o *observer) Repaired(cluster registry.ClusterID, reason string) {
 
 // fastPath shows what the DNS server's fast path has counted.
 type fastPath struct {
-	counts                                        func() dnsserver.Counts
-	answers, failed, names, sets, size, took, age *prometheus.Desc
+	counts                                              func() dnsserver.Counts
+	answers, failed, names, sets, left, size, took, age *prometheus.Desc
 }
 
 func newFastPath(counts func() dnsserver.Counts) *fastPath {
@@ -99,6 +99,7 @@ func newFastPath(counts func() dnsserver.Counts) *fastPath {
 		failed:  metric("seamark_dns_fast_failed_total", "Answers of the fast path that the system did not take."),
 		names:   metric("seamark_dns_compiled_names", "Names whose answers are compiled."),
 		sets:    metric("seamark_dns_compiled_sets", "Different sets of compiled answers; names that are answered alike share one."),
+		left:    metric("seamark_dns_compiled_left", "Sets of answers that are not compiled for want of room: the complete path makes them."),
 		size:    metric("seamark_dns_compiled_bytes", "Length of all compiled answers."),
 		took:    metric("seamark_dns_compile_seconds", "How long it took to compile the latest change."),
 		age:     metric("seamark_dns_compiled_age_seconds", "Time since the latest change was compiled. It grows while nothing changes, and while this replica is cut off: seamark_cluster_lease_age_seconds tells which."),
@@ -126,6 +127,7 @@ func (f *fastPath) Collect(out chan<- prometheus.Metric) {
 	send(f.failed, prometheus.CounterValue, float64(c.Failed))
 	send(f.names, prometheus.GaugeValue, float64(c.Names))
 	send(f.sets, prometheus.GaugeValue, float64(c.Sets))
+	send(f.left, prometheus.GaugeValue, float64(c.Left))
 	send(f.size, prometheus.GaugeValue, float64(c.Bytes))
 }
 

@@ -76,7 +76,7 @@ func encode(answer, additional []dns.RR) *body {
 
 // encodeNegative makes the body of a negative answer.
 func encodeNegative(zone string, soa dns.RR) *body {
-	e := encoder{zone: zone, scratch: make([]byte, maxBody)}
+	e := encoder{zone: zone, scratch: make([]byte, maxName+1)} // for one name at a time
 	s, ok := soa.(*dns.SOA)
 	if !ok || s.Hdr.Name != zone {
 		return &body{complete: true}

@@ -25,20 +25,24 @@ type Compiler struct {
 	users   []int           // by node: names that lead to the set
 	free    []node
 	scratch []byte
+	limit   int               // of the compiled answers, in bytes
+	left    map[node]struct{} // sets that it leaves to the complete path
 
-	sharedSets bool // a Table that was given out has the list of sets
+	given      *[shardCount]*shard // as the latest Table has them; nil: they have changed since
+	sharedSets bool                // a Table that was given out has the list of sets
 }
 
 // NewCompiler returns a Compiler of an empty table.
 func NewCompiler() *Compiler {
-	c := &Compiler{}
+	c := &Compiler{limit: maxBytes}
 	c.reset()
 	return c
 }
 
 func (c *Compiler) reset() {
 	c.table = Table{seed: maphash.MakeSeed(), shards: new([shardCount]*shard), sets: make([]*set, 1)}
-	c.owned, c.sharedSets = [shardCount]bool{}, false
+	c.owned, c.given, c.sharedSets = [shardCount]bool{}, nil, false
+	c.left = map[node]struct{}{}
 	c.numbers, c.recipes, c.keys, c.users, c.free = map[string]node{}, make([]recipe, 1), make([]string, 1), make([]int, 1), nil
 }
 
@@ -57,6 +61,7 @@ func (c *Compiler) Update(v *registry.View, delta registry.Delta) *Table {
 	} else {
 		c.changes(before, v, delta)
 	}
+	c.fillRoom(v)
 	c.table.view = v
 	c.table.negative = encodeNegative(c.zone.Name, lookup.Negative(v))
 	return c.freeze()
@@ -64,10 +69,13 @@ func (c *Compiler) Update(v *registry.View, delta registry.Delta) *Table {
 
 // freeze gives out what is there now; what is shared is copied before the next write.
 func (c *Compiler) freeze() *Table {
+	if c.given == nil {
+		shards := *c.table.shards
+		c.given, c.owned = &shards, [shardCount]bool{}
+	}
+	c.sharedSets = true
 	t := c.table
-	shards := *c.table.shards
-	t.shards = &shards
-	c.owned, c.sharedSets = [shardCount]bool{}, true
+	t.shards, t.left = c.given, len(c.left)
 	return &t
 }
 
@@ -224,15 +232,29 @@ func (c *Compiler) acquire(v *registry.View, r recipe, ttl int) node {
 func (c *Compiler) compile(v *registry.View, n node) {
 	c.forget(n)
 	s := &set{complete: true}
-	if c.table.bytes < maxBytes {
+	if c.table.bytes < c.limit {
 		s = compileSet(c.recipes[n].likeness(v))
+	} else {
+		c.left[n] = struct{}{}
 	}
 	c.table.bytes += s.size
 	c.ownSets()
 	c.table.sets[n] = s
 }
 
+// fillRoom compiles what there was no room for, as far as there is now.
+func (c *Compiler) fillRoom(v *registry.View) {
+	for n := range c.left {
+		if c.table.bytes >= c.limit {
+			return
+		}
+		c.compile(v, n)
+	}
+}
+
+// forget takes the set of a node away.
 func (c *Compiler) forget(n node) {
+	delete(c.left, n)
 	if s := c.table.sets[n]; s != nil {
 		c.table.bytes -= s.size
 		c.ownSets()
@@ -259,41 +281,50 @@ func (c *Compiler) release(n node) {
 	}
 }
 
-// put lets a name lead to a node.
+// put lets a name lead to a node. Most of what is settled again leads where it led
+// before, and copies nothing.
 func (c *Compiler) put(n node, labels ...string) {
-	s, hash, name := c.locate(labels)
-	if was := s.find(hash, name); was != nil {
+	at, hash, name := c.locate(labels)
+	was := c.table.shards[at].find(hash, name)
+	switch {
+	case was == nil:
+		c.own(at).set(hash, name, n)
+		c.table.names++
+	case was.node == n:
+		c.release(n)
+	default:
 		old := was.node
-		was.node = n
+		c.own(at).set(hash, name, n)
 		c.release(old)
-		return
 	}
-	s.set(hash, name, n)
-	c.table.names++
 }
 
 func (c *Compiler) remove(labels ...string) {
-	s, hash, name := c.locate(labels)
-	if was := s.find(hash, name); was != nil {
+	at, hash, name := c.locate(labels)
+	if was := c.table.shards[at].find(hash, name); was != nil {
 		old := was.node
-		s.remove(hash, name)
+		c.own(at).remove(hash, name)
 		c.table.names--
 		c.release(old)
 	}
 }
 
-// locate returns the shard of a name, for writing, and the name on the wire. The name
+// own returns a shard that may be written to.
+func (c *Compiler) own(at int) *shard {
+	if !c.owned[at] {
+		c.table.shards[at], c.owned[at], c.given = c.table.shards[at].clone(), true, nil
+	}
+	return c.table.shards[at]
+}
+
+// locate returns where the shard of a name stands, and the name on the wire. The name
 // is valid until the next call.
-func (c *Compiler) locate(labels []string) (s *shard, hash uint32, name []byte) {
+func (c *Compiler) locate(labels []string) (at int, hash uint32, name []byte) {
 	name = c.scratch[:0]
 	for _, label := range labels {
 		name = append(append(name, byte(len(label))), label...)
 	}
 	c.scratch = name
 	sum := maphash.Bytes(c.table.seed, name)
-	at := sum % shardCount
-	if !c.owned[at] {
-		c.table.shards[at], c.owned[at] = c.table.shards[at].clone(), true
-	}
-	return c.table.shards[at], uint32(sum >> 32), name
+	return int(sum % shardCount), uint32(sum >> 32), name
 }

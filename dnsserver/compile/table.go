@@ -17,6 +17,7 @@ type Table struct {
 	negative *body
 	names    int
 	bytes    int // of the compiled answers
+	left     int // sets for which there was no room
 }
 
 // Complete returns a Table that leaves all to the complete path.
@@ -44,3 +45,7 @@ func (t *Table) find(name []byte) *slot {
 	hash := maphash.Bytes(t.seed, name)
 	return t.shards[hash%shardCount].find(uint32(hash>>32), name)
 }
+
+// Left counts the sets that are left to the complete path because the compiled answers
+// are as long as they may become. They are compiled once there is room again.
+func (t *Table) Left() int { return t.left }
