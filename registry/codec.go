@@ -66,7 +66,7 @@ func checkEvent(e *Event) *Refusal {
 		return refuse("text", "id, agent, kind or cause is longer than %d bytes or not printable", maxText)
 	}
 	parts := 0
-	for _, there := range []bool{e.Service != nil, e.Cluster != nil, e.Takeover != nil, e.Snapshot != nil, e.Note != nil, e.Zone != nil, e.Order != nil} {
+	for _, there := range []bool{e.Service != nil, e.Cluster != nil, e.Takeover != nil, e.Snapshot != nil, e.Note != nil, e.Zone != nil, e.Order != nil, e.State != nil} {
 		if there {
 			parts++
 		}
@@ -114,6 +114,10 @@ func checkEvent(e *Event) *Refusal {
 		if ok = e.Order != nil; ok {
 			err = checkOrder(e.Order)
 		}
+	case KindState:
+		if ok = e.State != nil; ok {
+			err = checkStateRecord(e.State)
+		}
 	default:
 		ok = true // a kind of a later minor version: passed over by the fold
 	}
@@ -140,17 +144,6 @@ func checkTakeover(e *Event) *Refusal {
 		if f.Epoch > e.Epoch || i > 0 && (f.Epoch <= t.Fences[i-1].Epoch || f.Sequence <= t.Fences[i-1].Sequence) {
 			return refuse("fences", "fences are not ascending or belong to a later epoch")
 		}
-	}
-	return nil
-}
-
-func checkOrder(o *Order) *Refusal {
-	labels := append(strings.Split(o.Target, "."), o.Kind)
-	if slices.ContainsFunc(labels, func(s string) bool { return !isLabel(s) }) || len(o.Target) > 512 {
-		return refuse("order", "order %q for %q: kind and target must be DNS labels", clip(o.Kind), clip(o.Target))
-	}
-	if !isText(o.By) || len(o.Reason) > 4096 || !printable(o.Reason) {
-		return refuse("order", "an order's author or reason is too long or not printable")
 	}
 	return nil
 }

@@ -1,12 +1,22 @@
 package registry
 
+import (
+	"slices"
+	"time"
+)
+
 // Candidate is one cluster that knows a service, and whether it is answered with.
 type Candidate struct {
 	Cluster  ClusterID
 	In       bool
 	Reason   string    // for a person; the same for the same situation
-	Gateways []Gateway // of the cluster; set when In
+	Gateways []Gateway // of the cluster, those that are answered with; set when In
 	Record   *Record
+
+	State Liveness       // as the observer holds it
+	Since time.Time      // when that began; zero when the observer has said nothing
+	Kept  bool           // In only because no better cluster can serve: the answer may no longer hold
+	Order *StandingOrder // the drain or leave that bears on it; nil: none
 }
 
 // The reasons of a [Candidate].
@@ -16,31 +26,170 @@ const (
 	ReasonNotServing  = "no instance is passing or warning with a weight above 0"
 	ReasonNoGateway   = "the cluster has no gateway"
 	ReasonUnknownHere = "the cluster does not know the service"
+	ReasonLeft        = "the cluster has left"
+	ReasonDrained     = "drained"
+	ReasonLastDrained = "serving although drained: no other cluster can"
 )
 
-// Decide tells for every cluster that knows the service whether it can serve it:
-// it has an instance that takes traffic, and a gateway. The result is sorted by
-// cluster. It is the one place where that is decided.
+// What liveness adds: why a cluster is in doubt, and what follows.
+var doubts = map[Liveness]string{
+	Stale:       "its agent is silent",
+	Unreachable: "its gateways can't be reached",
+	Down:        "its agent is silent and its gateways can't be reached",
+}
+
+// Ends of the reasons of clusters that are in doubt.
+const (
+	reasonKept      = ": serving, for no better cluster can"
+	reasonReplaced  = ": a better cluster serves"
+	reasonWithdrawn = ": the service's policy is to withdraw"
+)
+
+// preference orders the clusters that could serve; those of the best one there is do.
+type preference int
+
+const (
+	preferUp preference = iota
+	preferStale
+	preferUnreachable
+	preferDown
+	preferDrained // with an order that must not empty a service
+	preferNever
+)
+
+// Decide tells for every cluster that knows the service whether it is answered with.
+// A cluster can serve when it has an instance that takes traffic, and a gateway;
+// what its registry says is always obeyed. Of those that can, the ones in doubt (see
+// [Liveness]) or drained serve only while no better one can, so that what nobody can
+// be sure of never empties a service; the zone record says where it may
+// ([ZoneRecord.Withdraws]). The result is sorted by cluster. It is the one place
+// where that is decided.
 func (v *View) Decide(e *Entry) []Candidate {
-	candidates := make([]Candidate, 0, len(e.Records))
-	for _, r := range e.Records {
-		candidates = append(candidates, v.decide(r))
+	candidates, preferences := make([]Candidate, len(e.Records)), make([]preference, len(e.Records))
+	best := preferNever
+	for n, r := range e.Records {
+		candidates[n], preferences[n] = v.candidate(e.Key, r)
+		best = min(best, preferences[n])
+	}
+	for n := range candidates {
+		candidates[n].settle(preferences[n], best)
 	}
 	return candidates
 }
 
-func (v *View) decide(r *Record) Candidate {
-	c := Candidate{Cluster: r.Cluster, Record: r}
-	state := v.clusters[r.Cluster]
+// DecideIn is [View.Decide] for one cluster by itself, as if no other knew the
+// service; ok is false when it does not know it.
+func (v *View) DecideIn(e *Entry, id ClusterID) (c Candidate, ok bool) {
+	r := e.Record(id)
+	if r == nil {
+		return Candidate{}, false
+	}
+	c, preference := v.candidate(e.Key, r)
+	c.settle(preference, preference)
+	return c, true
+}
+
+// candidate tells what speaks for a cluster by itself.
+func (v *View) candidate(key ServiceKey, r *Record) (Candidate, preference) {
+	c := Candidate{Cluster: r.Cluster, Record: r, State: Up}
+	if s := v.states[r.Cluster]; s != nil {
+		c.State, c.Since = s.State, s.Since
+	}
+	cluster := v.clusters[r.Cluster]
 	switch {
 	case r.Tombstone():
 		c.Reason = ReasonTombstone
+		return c, preferNever
 	case r.Serving == 0:
 		c.Reason = ReasonNotServing
-	case state == nil || state.Record == nil || len(state.Record.Gateways) == 0:
+		return c, preferNever
+	case cluster == nil || cluster.Record == nil || len(cluster.Record.Gateways) == 0:
 		c.Reason = ReasonNoGateway
-	default:
-		c.In, c.Reason, c.Gateways = true, ReasonServing, state.Record.Gateways
+		return c, preferNever
 	}
-	return c
+	if c.Order = v.Left(r.Cluster); c.Order != nil {
+		c.Reason = ReasonLeft
+		return c, preferNever
+	}
+	var reached bool
+	c.Gateways, reached = v.gateways(cluster.Record, &c)
+	c.Order = c.Order.or(v.Drained(r.Cluster, key.Labels()))
+	switch {
+	case c.Order != nil && c.Order.Force:
+		c.Reason = ReasonDrained
+		return c, preferNever
+	case c.Order != nil:
+		return c, preferDrained
+	case c.State != Up && v.zone != nil && v.zone.Withdraws(key):
+		c.Reason = doubts[c.State] + reasonWithdrawn
+		return c, preferNever
+	case c.State == Stale:
+		return c, preferStale
+	case c.State == Down:
+		return c, preferDown
+	case c.State == Unreachable || !reached:
+		c.State = Unreachable
+		return c, preferUnreachable
+	}
+	return c, preferUp
+}
+
+// or returns the order that bears on a candidate: one that is forced first.
+func (o *StandingOrder) or(other *StandingOrder) *StandingOrder {
+	if o == nil || other != nil && other.Force {
+		return other
+	}
+	return o
+}
+
+// gateways returns those of a cluster that are to be answered with: neither drained
+// nor out of reach, while it has such. With all drained the candidate is.
+func (v *View) gateways(r *ClusterRecord, c *Candidate) (usable []Gateway, reached bool) {
+	state := v.states[r.Cluster]
+	failing := func(g Gateway) bool {
+		if state == nil {
+			return false
+		}
+		_, found := slices.BinarySearch(state.Failing, g.Name)
+		return found
+	}
+	drained := func(g Gateway) bool { return v.DrainedGateway(r.Cluster, g.Name) != nil }
+	open := r.Gateways
+	if v.orders != nil && len(v.orders.gateways) > 0 && slices.ContainsFunc(open, drained) {
+		open = slices.DeleteFunc(slices.Clone(open), drained)
+		if len(open) == 0 {
+			c.Order = v.DrainedGateway(r.Cluster, r.Gateways[0].Name)
+			open = r.Gateways
+		}
+	}
+	if !slices.ContainsFunc(open, failing) {
+		return open, true
+	}
+	usable = slices.DeleteFunc(slices.Clone(open), failing)
+	if len(usable) == 0 {
+		return open, false
+	}
+	return usable, true
+}
+
+// settle decides, given the best preference of all.
+func (c *Candidate) settle(own, best preference) {
+	c.In = own == best && own != preferNever
+	c.Kept = c.In && own > preferUp && own < preferDrained
+	switch {
+	case own == preferNever: // said already
+	case own == preferUp:
+		c.Reason = ReasonServing
+	case own == preferDrained && c.In:
+		c.Reason = ReasonLastDrained
+	case own == preferDrained:
+		c.Reason = ReasonDrained
+	case c.In:
+		c.Reason = doubts[c.State] + reasonKept
+	default:
+		c.Reason = doubts[c.State] + reasonReplaced
+	}
+	if !c.In {
+		c.Gateways = nil
+	}
 }

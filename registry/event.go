@@ -12,8 +12,7 @@ const Schema = "seamark/1.0"
 // Kind says what sort of fact a message states.
 type Kind string
 
-// The kinds of fact. State belongs to a later version of the protocol; readers
-// that do not know a kind pass it over.
+// The kinds of fact. Readers that do not know a kind pass it over.
 const (
 	KindService  Kind = "service"
 	KindCluster  Kind = "cluster"
@@ -65,6 +64,7 @@ type Event struct {
 	Note     *Note          `json:"note,omitempty"`
 	Zone     *ZoneRecord    `json:"zone,omitempty"`
 	Order    *Order         `json:"order,omitempty"`
+	State    *StateRecord   `json:"state,omitempty"`
 }
 
 // ServiceState is one service in one cluster. No instances = a tombstone: the
@@ -134,19 +134,6 @@ type Note struct {
 	Text string            `json:"text"` // a sentence for a person, at most 4 KiB
 	Data map[string]string `json:"data,omitempty"`
 }
-
-// Order is what a person, or a reader that found a difference, asks of a target.
-// There is one subject per kind and target, so the latest order stands.
-type Order struct {
-	Kind   string `json:"kind"`   // one DNS label: resync, drain, leave …
-	Target string `json:"target"` // one or more DNS labels joined by dots
-	By     string `json:"by"`
-	Reason string `json:"reason"`
-}
-
-// OrderResync asks the agent of the cluster that is its target to compare all it
-// has published with its registry, at once.
-const OrderResync = "resync"
 
 // Compare tells what changed from old to new, for [ServiceState].Changes. A nil
 // service has no instances. The result is nil when nothing differs.
@@ -227,6 +214,8 @@ func (e *Event) Fact() Fact {
 		f.Name = e.Note.Kind
 	case e.Order != nil:
 		f.Name = e.Order.Kind + "." + e.Order.Target
+	case e.State != nil:
+		f.Name = string(e.State.Cluster)
 	}
 	return f
 }

@@ -114,6 +114,9 @@ func (f *Fold) fence(c *ClusterState, m Message, t *trail) {
 			f.void(fact, at.sequence)
 		}
 	}
+	if _, own := m.Fact.Writer.Cluster(); !own {
+		return
+	}
 	var void []Record
 	var keys []ServiceKey
 	for _, name := range f.names.freeze().all() {
@@ -141,6 +144,8 @@ func (f *Fold) withdraw(c *ClusterState, fact Fact) {
 		c.EpochSequence = 0
 	case KindSnapshot:
 		c.Snapshot, c.SnapshotAt = nil, Stamp{}
+	case KindState:
+		f.setState(ClusterID(fact.Name), nil)
 	}
 }
 

@@ -25,6 +25,8 @@ type Fold struct {
 	unknown    unknowns
 	limits     limits
 	held       map[Writer]*holding
+	observer   *ClusterState // of the observer as a writer: its epochs; it is in no View's clusters
+	standing   standing
 }
 
 // position is where the message that states a fact stands.
@@ -47,6 +49,8 @@ func NewFold() *Fold {
 		quarantine: map[Fact]uint64{},
 		limits:     limits{clusters: MaxClusters, facts: MaxFacts, held: MaxHeld},
 		held:       map[Writer]*holding{},
+		observer:   &ClusterState{},
+		standing:   newStanding(),
 	}
 }
 
@@ -69,6 +73,8 @@ func (f *Fold) View() *View {
 	v.names = f.names.freeze()
 	v.listed = f.lister.freeze()
 	v.clusters = maps.Clone(f.clusters)
+	f.standing.freeze(&v)
+	v.observer = f.observer
 	clear(f.dirty) // their states now belong to v
 	f.shared = true
 	return &v
@@ -90,9 +96,12 @@ func (f *Fold) Apply(m Message) Outcome {
 	var out Outcome
 	var c *ClusterState
 	var t *trail
-	if id, own := m.Fact.Writer.Cluster(); own {
-		c, t = f.cluster(id), f.trail(id)
-		if out.Gap = c.count(m, t); out.Gap {
+	id, own := m.Fact.Writer.Cluster()
+	if own || m.Fact.Writer == Observer {
+		if c, t = f.observing(), f.trail(id); own {
+			c = f.cluster(id)
+		}
+		if out.Gap = c.count(m, t); out.Gap && own {
 			f.past.doubt(c.Sequence)
 		}
 		c.Sequence = max(c.Sequence, m.Sequence)
@@ -104,10 +113,10 @@ func (f *Fold) Apply(m Message) Outcome {
 		if c != nil && m.Fact.Kind == KindEpoch {
 			f.fence(c, m, t)
 		}
-		if c != nil && m.Fact.Kind == KindService {
+		if own && m.Fact.Kind == KindService {
 			out.Result, m.Refused = f.applyService(c, m)
 		} else {
-			out.Result = f.applyOther(c, m)
+			out.Result, m.Refused = f.applyOther(c, m)
 		}
 	}
 	if m.Refused != nil {
@@ -125,11 +134,14 @@ func (f *Fold) Apply(m Message) Outcome {
 	return out
 }
 
-// applyOther takes in what is no service. The cluster is nil for writers that are
-// no cluster's agent.
-func (f *Fold) applyOther(c *ClusterState, m Message) Result {
+// applyOther takes in what is no service. The cluster is nil for the operator, and
+// one without an ID for the observer.
+func (f *Fold) applyOther(c *ClusterState, m Message) (Result, *Refusal) {
 	if m.Sequence <= f.facts[m.Fact].sequence {
-		return Duplicate
+		return Duplicate, nil
+	}
+	if refused := f.standing.excess(m, f.limits); refused != nil {
+		return Quarantined, refused
 	}
 	if f.mayNote(m.Fact) {
 		f.facts[m.Fact] = position{epoch: m.Epoch, sequence: m.Sequence}
@@ -137,14 +149,14 @@ func (f *Fold) applyOther(c *ClusterState, m Message) Result {
 	switch {
 	case c != nil && m.Fact.Kind == KindCluster:
 		var was Digest
-		if c.Record != nil {
-			was = c.Record.Digest()
-		}
 		before := c.Record
+		if before != nil {
+			was = before.Digest()
+		}
 		c.Record, c.RecordSequence = m.Event.Cluster, m.Sequence
 		digest := c.Record.Digest()
 		c.Digest = c.Digest.XOR(was).XOR(digest)
-		if was != digest {
+		if before == nil || !before.Equal(*c.Record) {
 			f.changes.cluster(c.ID)
 			f.recordCluster(c.ID, true, before)
 		}
@@ -159,10 +171,14 @@ func (f *Fold) applyOther(c *ClusterState, m Message) Result {
 			f.recordZone(f.view.zone)
 		}
 		f.view.zone, f.view.zoneAt = m.Event.Zone, m.Sequence
+	case m.Fact.Writer == Observer && m.Fact.Kind == KindState:
+		f.setState(m.Event.State.Cluster, &StandingState{StateRecord: *m.Event.State, Sequence: m.Sequence, Stored: m.Stored})
+	case m.Fact.Writer == Operator && m.Fact.Kind == KindOrder:
+		f.setOrder(m.Event.Order.key(), m.Event.Order.standing(m))
 	default:
-		return Passed
+		return Passed, nil
 	}
-	return Applied
+	return Applied, nil
 }
 
 // applyService puts one service's record in its place, unless there is no room.
@@ -181,8 +197,8 @@ func (f *Fold) applyService(c *ClusterState, m Message) (Result, *Refusal) {
 		Cluster: c.ID, Service: Service{Key: key, Instances: state.Instances},
 		Total: state.Total, Serving: state.Serving, Truncated: state.Truncated,
 		Epoch: m.Epoch, Revision: m.Revision, Sequence: m.Sequence,
-		Changed: state.Changed, Index: state.Index, Digest: m.Digest,
-	}, state.Forgotten)
+		Changed: state.Changed, Index: state.Index, Digest: m.Digest, forgotten: state.Forgotten,
+	}, state.Forgotten || f.standing.gone(c.ID))
 	return Applied, nil
 }
 
@@ -287,6 +303,13 @@ func (f *Fold) addNamespace(key namespaceKey, step int) {
 	} else {
 		delete(f.view.namespaces, key)
 	}
+}
+
+// observing returns the observer's own state for writing.
+func (f *Fold) observing() *ClusterState {
+	next := *f.observer
+	f.observer = &next
+	return f.observer
 }
 
 // cluster returns the state of a cluster for writing.

@@ -24,6 +24,7 @@ type Gateway struct {
 	Addresses []netip.Addr   `json:"addresses"` // sorted, each once, at least one
 	Ports     map[string]int `json:"ports,omitempty"`
 	Weight    int            `json:"weight"` // 0 to MaxWeight, for SRV (RFC 2782)
+	Probe     *Probe         `json:"probe,omitempty"`
 }
 
 // ClusterRecord is what a cluster says of itself.
@@ -44,7 +45,8 @@ func (r ClusterRecord) Equal(o ClusterRecord) bool {
 
 // Equal compares every field.
 func (g Gateway) Equal(o Gateway) bool {
-	return g.Name == o.Name && g.Weight == o.Weight && slices.Equal(g.Addresses, o.Addresses) && maps.Equal(g.Ports, o.Ports)
+	return g.Name == o.Name && g.Weight == o.Weight && slices.Equal(g.Addresses, o.Addresses) && maps.Equal(g.Ports, o.Ports) &&
+		(g.Probe == o.Probe || g.Probe != nil && o.Probe != nil && *g.Probe == *o.Probe)
 }
 
 // CleanGateways is the door for gateways. Trusted are those that an operator wrote
@@ -104,7 +106,7 @@ func cleanGateway(g Gateway, trusted bool, allowed []netip.Prefix) (Gateway, []*
 	if g.Weight < 0 || g.Weight > MaxWeight {
 		return g, []*Refusal{refuse("gateway-weight", "gateway %s: weight %d is not within 0 to %d", g.Name, g.Weight, MaxWeight)}, false
 	}
-	if err := checkPorts(g); err != nil {
+	if err := cmp.Or(checkPorts(g), checkProbe(g)); err != nil {
 		return g, []*Refusal{err}, false
 	}
 	var refused []*Refusal

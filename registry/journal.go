@@ -68,6 +68,8 @@ func (v *View) Since(sequence uint64) (older *View, changed Delta, ok bool) {
 			changed.Clusters = append(changed.Clusters, id)
 			if !before.known {
 				delete(old.clusters, id)
+			} else if before.gone != nil {
+				old.clusters[id] = before.gone
 			} else if c := old.clusters[id]; c != nil {
 				c := *c
 				c.Record = before.record
@@ -76,6 +78,10 @@ func (v *View) Since(sequence uint64) (older *View, changed Delta, ok bool) {
 		case *ZoneRecord:
 			changed.Zone = true
 			old.zone = before
+		case *StandingState:
+			old.undoState(ClusterID(u.key.labels.Name), before, &changed)
+		case orderBefore:
+			old.undoOrder(before, &changed)
 		}
 	}
 	if len(changed.Names) > 0 {
@@ -83,7 +89,9 @@ func (v *View) Since(sequence uint64) (older *View, changed Delta, ok bool) {
 		old.listed = v.relisted(&old, changed.Names)
 	}
 	slices.SortFunc(changed.Names, Labels.Compare)
+	changed.Names = slices.Compact(changed.Names)
 	slices.Sort(changed.Clusters)
+	changed.Clusters = slices.Compact(changed.Clusters)
 	if len(changed.Names) > MaxChangedNames {
 		changed.All, changed.Zone, changed.Names, changed.Clusters = true, true, nil, nil
 	}
@@ -119,19 +127,20 @@ func (v *View) Unsure() bool {
 type undo struct {
 	sequence uint64
 	key      undoKey
-	before   any // *Name (nil: unknown), clusterBefore or *ZoneRecord
+	before   any // *Name (nil: unknown), clusterBefore, *ZoneRecord, *StandingState (nil: none) or orderBefore
 	bytes    int // estimated, of what only before still holds
 }
 
 // undoKey names a fact as far as Views know it.
 type undoKey struct {
 	kind   Kind
-	labels Labels // of a service; of a cluster only the Name, which is its ID
+	labels Labels // of a service; of a cluster only the Name, which is its ID; of an order kind and target
 }
 
 type clusterBefore struct {
 	known  bool
 	record *ClusterRecord
+	gone   *ClusterState // as it was, where it is not known any more
 }
 
 // past is what a View remembers: the changes in the order of the stream. The Fold
@@ -263,7 +272,7 @@ func (f *Fold) recordCluster(id ClusterID, known bool, record *ClusterRecord) {
 	if record != nil {
 		bytes += 512 * len(record.Gateways)
 	}
-	f.past.add(undoKey{KindCluster, Labels{Name: string(id)}}, clusterBefore{known, record}, bytes)
+	f.past.add(undoKey{KindCluster, Labels{Name: string(id)}}, clusterBefore{known: known, record: record}, bytes)
 }
 
 func (f *Fold) recordZone(before *ZoneRecord) {

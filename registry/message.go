@@ -27,7 +27,7 @@ func NewMessage(fact Fact, sequence uint64, stored time.Time, epoch, revision ui
 		m.Refused = err
 	case event == nil:
 		m.Refused = refuse("not-json", "there is no body")
-	case event.Fact() != factOfBody(fact) || event.Kind != fact.Kind:
+	case event.Fact() != fact || event.Kind != fact.Kind:
 		m.Refused = refuse("foreign", "the subject says %s %s %s %s, the body something else",
 			clip(string(fact.Writer)), clip(string(fact.Kind)), fact.Service, clip(fact.Name))
 	case event.Epoch != epoch || event.Revision != revision:
@@ -51,14 +51,6 @@ const maxEpochAhead = 24 * 60 * 60
 // ReasonEpoch is the reason of a [Refusal] of messages whose epoch is not believed,
 // not even for counting.
 const ReasonEpoch = "epoch"
-
-// factOfBody drops from a fact what a body does not repeat.
-func factOfBody(f Fact) Fact {
-	if f.Kind == KindState {
-		f.Name = ""
-	}
-	return f
-}
 
 // Result is what became of a message.
 type Result string

@@ -28,6 +28,10 @@ type View struct {
 	version    uint64  // counts that Fold's Views
 	delta      Delta
 	past       past
+	states     map[ClusterID]*StandingState
+	orders     *orders // nil: none
+	observer   *ClusterState
+	cut        *Cut // nil: it is current
 }
 
 // namespaceKey is a namespace's label: in any cluster when cluster is "", else in
@@ -49,7 +53,7 @@ type Name struct {
 type Entry struct {
 	Key     ServiceKey
 	Records []*Record // sorted by cluster; forgotten ones are not among them
-	hidden  []*Record // forgotten: kept so that an older message can't bring them back
+	hidden  []*Record // forgotten, or of a cluster that is gone: kept so that an older message can't bring them back
 }
 
 // Record is one service in one cluster, with its place in the stream.
@@ -65,6 +69,7 @@ type Record struct {
 	Changed   Stamp
 	Index     string
 	Digest    Digest
+	forgotten bool
 }
 
 // Tombstone reports whether the service is known there but has no instance.
@@ -104,6 +109,15 @@ func (v *View) Zone() *ZoneRecord { return v.zone }
 
 // Cluster returns the state of a cluster; nil when it was never heard of.
 func (v *View) Cluster(id ClusterID) *ClusterState { return v.clusters[id] }
+
+// Observer returns how far the observer has come as a writer: its epoch, revision and
+// latest message; zero when it was never heard of.
+func (v *View) Observer() ClusterState {
+	if v.observer == nil {
+		return ClusterState{}
+	}
+	return *v.observer
+}
 
 // Clusters returns all clusters, sorted by ID.
 func (v *View) Clusters() []*ClusterState {
@@ -217,6 +231,7 @@ func (v *View) AppendCanonical(b []byte) []byte {
 			number(n)
 		}
 	}
+	b = v.appendStanding(b)
 	for _, n := range v.SortedNames() {
 		for _, e := range n.Entries[:n.known()] {
 			text(e.Key.Namespace)

@@ -29,7 +29,18 @@ type ZoneRecord struct {
 	TTLByService []ServiceTTL `json:"ttl_by_service,omitempty"`
 	Nameservers  []Nameserver `json:"nameservers,omitempty"`
 	Contact      string       `json:"contact"` // the SOA's RNAME as a domain name
+
+	// StaleTTL is the TTL, in seconds, of answers that may no longer hold; 0 stands for
+	// DefaultStaleTTL. It never lengthens a TTL.
+	StaleTTL int `json:"stale_ttl,omitempty"`
+	// Withdraw are the services that are answered with nothing when all clusters that
+	// could serve them are bad by liveness. All others are then answered with what was
+	// known last (fail-static).
+	Withdraw []Pattern `json:"withdraw,omitempty"`
 }
+
+// DefaultStaleTTL is the TTL of answers that may no longer hold, in seconds.
+const DefaultStaleTTL = 2
 
 // ServiceTTL gives the services that match a pattern a TTL of their own, in
 // seconds. Of several patterns that match, the most specific stands: the one
@@ -48,7 +59,7 @@ type Nameserver struct {
 // Equal compares every field.
 func (z ZoneRecord) Equal(o ZoneRecord) bool {
 	return z.Name == o.Name && z.TTL == o.TTL && z.NegativeTTL == o.NegativeTTL && z.Contact == o.Contact &&
-		slices.Equal(z.TTLByService, o.TTLByService) &&
+		slices.Equal(z.TTLByService, o.TTLByService) && z.StaleTTL == o.StaleTTL && slices.Equal(z.Withdraw, o.Withdraw) &&
 		slices.EqualFunc(z.Nameservers, o.Nameservers, func(a, b Nameserver) bool {
 			return a.Name == b.Name && slices.Equal(a.Addresses, b.Addresses)
 		})
@@ -75,6 +86,11 @@ func (z *ZoneRecord) appendCanonical(b []byte) []byte {
 		}
 	}
 	text(z.Contact)
+	number(z.StaleTTL)
+	number(len(z.Withdraw))
+	for _, p := range z.Withdraw {
+		text(string(p))
+	}
 	return b
 }
 
@@ -87,6 +103,22 @@ func (z ZoneRecord) ServiceTTL(k ServiceKey) int {
 		}
 	}
 	return ttl
+}
+
+// StaleServiceTTL returns the TTL in seconds for answers about a service that may no
+// longer hold.
+func (z ZoneRecord) StaleServiceTTL(k ServiceKey) int {
+	stale := z.StaleTTL
+	if stale == 0 {
+		stale = DefaultStaleTTL
+	}
+	return min(z.ServiceTTL(k), stale)
+}
+
+// Withdraws reports whether a service is answered with nothing when all clusters
+// that could serve it are bad by liveness.
+func (z ZoneRecord) Withdraws(k ServiceKey) bool {
+	return slices.ContainsFunc(z.Withdraw, func(p Pattern) bool { return p.Match(k) })
 }
 
 // CleanZone validates a zone record and brings it into canonical order. It
@@ -124,6 +156,20 @@ func CleanZone(z ZoneRecord) (ZoneRecord, []Fault) {
 			add(field, "%v", err)
 		}
 		ttl(field, s.TTL)
+	}
+	if z.StaleTTL != 0 {
+		ttl("stale_ttl", z.StaleTTL)
+	}
+	z.Withdraw = slices.Clone(z.Withdraw)
+	slices.Sort(z.Withdraw)
+	z.Withdraw = slices.Compact(z.Withdraw)
+	if len(z.Withdraw) > maxServiceTTLs {
+		add("withdraw", "%d patterns, more than %d", len(z.Withdraw), maxServiceTTLs)
+	}
+	for _, p := range z.Withdraw {
+		if _, err := ParsePattern(string(p)); err != nil {
+			add("withdraw", "%v", err)
+		}
 	}
 	z.Nameservers = cleanNameservers(z, add)
 	return z, faults

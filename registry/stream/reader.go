@@ -58,6 +58,7 @@ func (c *Conn) Follow(ctx context.Context, f func(messages []registry.Message, c
 }
 
 const (
+	fewMessages   = 8        // decoded at once, without the way to another goroutine
 	chunkMessages = 64       // decoded by one goroutine at a time
 	chunkBytes    = 1 << 20  // likewise, of bodies as large as they may become; a single one may be larger
 	batchMessages = 4096     // handed on together, at most
@@ -146,7 +147,7 @@ func split(ctx context.Context, q *queue, work, inOrder chan<- *chunk) {
 			n := firstChunk(items)
 			c := &chunk{items: items[:n:n], done: make(chan struct{})}
 			items = items[n:]
-			if n <= 2 && len(items) == 0 {
+			if n <= fewMessages && len(items) == 0 {
 				c.decode(d)
 				if !send(ctx, inOrder, c) {
 					return

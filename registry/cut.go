@@ -1,0 +1,26 @@
+package registry
+
+import "time"
+
+// Cut says since when, and why, a reader can't know whether its View still holds: it
+// is cut off from the stream, or began from a checkpoint. It is no part of the zone:
+// other readers at the same sequence may hold the same View without it.
+type Cut struct {
+	Since  time.Time // the last moment at which the View was known to be current
+	Reason string    // a few words
+}
+
+// CutOff returns the View marked as cut off. Nothing else changes: what is known stands.
+func (v *View) CutOff(c Cut) *View {
+	marked := *v
+	marked.cut, marked.origin = &c, nil // whoever compares Views is to look at all of it
+	return &marked
+}
+
+// Cut tells since when the View may no longer hold; ok is false when it does.
+func (v *View) Cut() (c Cut, ok bool) {
+	if v.cut == nil {
+		return Cut{}, false
+	}
+	return *v.cut, true
+}
