@@ -111,8 +111,43 @@ func (c *Compiler) changes(before, v *registry.View, delta registry.Delta) {
 		c.cluster(before, v, id)
 	}
 	for _, labels := range delta.Names {
-		c.name(before, v, labels)
+		if !c.turned(before, v, labels) {
+			c.name(before, v, labels)
+		}
 	}
+}
+
+// turned settles the names of one service where all that may have changed is which of
+// its clusters can serve it: most changes are of that kind, or none that DNS shows. It
+// is false, and has done nothing, where names may come or go.
+func (c *Compiler) turned(before, v *registry.View, l registry.Labels) bool {
+	was, known := before.Name(l)
+	is, knownStill := v.Name(l)
+	if !known || !knownStill || len(was.Entries) != 1 || len(is.Entries) != 1 {
+		return false
+	}
+	from, to := was.Entries[0], is.Entries[0]
+	if from.Key != to.Key || !slices.EqualFunc(from.Records, to.Records, func(a, b *registry.Record) bool { return a.Cluster == b.Cluster }) {
+		return false
+	}
+	ttl, any := 0, false
+	for n, record := range to.Records {
+		if serves(record) == serves(from.Records[n]) {
+			continue
+		}
+		if !any {
+			ttl, any = c.zone.ServiceTTL(to.Key), true
+		}
+		c.put(c.acquire(v, recipeOf(to, record.Cluster), ttl), l.Name, l.Namespace, string(record.Cluster), "cluster")
+	}
+	if !any {
+		return true
+	}
+	c.put(c.acquire(v, recipeOf(to, ""), ttl), l.Name, l.Namespace, "svc")
+	if l.Namespace == registry.DefaultNamespace {
+		c.put(c.acquire(v, recipeOf(to, ""), ttl), l.Name, "svc")
+	}
+	return true
 }
 
 // cluster settles the names of a cluster's gateways.

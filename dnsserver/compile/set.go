@@ -105,11 +105,14 @@ func recipeOf(e *registry.Entry, cluster registry.ClusterID) recipe {
 	r := recipe{service: true, key: e.Key}
 	for _, record := range e.Records {
 		if cluster == "" || record.Cluster == cluster {
-			r.members = append(r.members, member{record.Cluster, record.Serving > 0 && !record.Tombstone()})
+			r.members = append(r.members, member{record.Cluster, serves(record)})
 		}
 	}
 	return r
 }
+
+// serves reports whether a service has an instance in a cluster that takes traffic.
+func serves(r *registry.Record) bool { return r.Serving > 0 && !r.Tombstone() }
 
 // appendKey appends what is equal for all services that are answered alike, given
 // the TTL in seconds.
