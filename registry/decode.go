@@ -119,7 +119,7 @@ func (d *Decoder) event() *Event {
 		case "service":
 			d.once(&seen, 9)
 			e.Service = d.service()
-		case "cluster", "takeover", "snapshot", "note", "zone", "order":
+		case "cluster", "takeover", "snapshot", "note", "zone", "order", "state":
 			d.fail()
 		default:
 			d.skip()

@@ -70,8 +70,24 @@ func checkDelta(t rapid.TB, before, after *registry.View, d registry.Delta) {
 			t.Fatalf("the record of %s differs and is not named by %+v", c.ID, d)
 		}
 	}
+	checkDecisions(t, before, after, d)
 	if !reflect.DeepEqual(before.Zone(), after.Zone()) && !d.Zone {
 		t.Fatal("the zone record differs, and the delta does not say so")
+	}
+}
+
+// checkDecisions fails when a decision changed and nothing that it rests on is named.
+func checkDecisions(t rapid.TB, before, after *registry.View, d registry.Delta) {
+	t.Helper()
+	for n := range after.Names() {
+		for _, e := range n.Known() {
+			old, ok := before.Service(e.Key)
+			named := d.Zone || slices.Contains(d.Names, n.Labels) ||
+				slices.ContainsFunc(e.Records, func(r *registry.Record) bool { return slices.Contains(d.Clusters, r.Cluster) })
+			if !named && (!ok || decisions(before, old) != decisions(after, e)) {
+				t.Fatalf("what is decided of %v differs, and nothing is named by %+v:\n%s", e.Key, d, decisions(after, e))
+			}
+		}
 	}
 }
 

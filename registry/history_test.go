@@ -49,6 +49,7 @@ func (m message) String() string {
 type stream struct {
 	messages []message
 	authors  []*author
+	observer *author
 }
 
 // author is one cluster's agent, as far as it decides what stands on the stream.
@@ -63,7 +64,7 @@ type author struct {
 }
 
 func newStream(clusters ...registry.ClusterID) *stream {
-	s := &stream{}
+	s := &stream{observer: &author{cluster: registry.ClusterID(registry.Observer)}}
 	for _, c := range clusters {
 		s.authors = append(s.authors, &author{cluster: c, states: map[registry.ServiceKey]registry.ServiceState{}})
 	}
@@ -216,6 +217,7 @@ func drawStream(t *rapid.T) *stream {
 // script holds the steps of a history; what is more frequent stands more often.
 var script = []func(t *rapid.T, s *stream, a *author){
 	change, change, change, change, change, change, tombstone, tombstone, forget, forget, forget, refresh, refresh, refreshEpoch,
+	observe, observe, observe, observe, observerEpoch, rogueState, drain, drain, drain, leave,
 	cluster, cluster, mark, note, note, order, zone, unreadable, unreadable, unreadable, rogue, rogue, rogue, rogueRecord, poison, newEpoch, newEpoch,
 }
 
@@ -274,9 +276,65 @@ func order(_ *rapid.T, s *stream, a *author) {
 	}})
 }
 
+// observe is a transition of any cluster, also of one that nobody has heard of.
+func observe(t *rapid.T, s *stream, a *author) {
+	if s.observer.epoch == 0 {
+		s.takeover(s.observer, began)
+	}
+	e := s.observer.own(registry.KindState)
+	e.State = drawState(t, a.cluster)
+	s.put("state", e)
+}
+
+func drawState(t *rapid.T, cluster registry.ClusterID) *registry.StateRecord {
+	return &registry.StateRecord{
+		Cluster: rapid.SampledFrom([]registry.ClusterID{cluster, cluster, cluster, "nowhere"}).Draw(t, "of"),
+		State:   rapid.SampledFrom([]registry.Liveness{registry.Up, registry.Unreachable, registry.Stale, registry.Down, registry.Gone}).Draw(t, "state"),
+		Since:   time.Unix(began+rapid.Int64Range(0, 3).Draw(t, "since"), 0).UTC(),
+		Reason:  "a test",
+		Failing: rapid.SampledFrom([][]string{nil, nil, {"gw-1"}, {"gw-1", "gw-2"}}).Draw(t, "failing"),
+	}
+}
+
+func observerEpoch(t *rapid.T, s *stream, _ *author) {
+	if s.observer.epoch > 0 {
+		newEpoch(t, s, s.observer)
+	}
+}
+
+// rogueState is a transition by an observer that has lost its epoch, stored all the same.
+func rogueState(t *rapid.T, s *stream, a *author) {
+	if len(s.observer.past) == 0 {
+		return
+	}
+	s.put("rogue state", registry.Event{
+		Kind: registry.KindState, Writer: registry.Observer, State: drawState(t, a.cluster),
+		Epoch: rapid.SampledFrom(s.observer.past).Draw(t, "old epoch"), Revision: rapid.Uint64Range(1, 1000).Draw(t, "old revision"),
+	})
+}
+
+func drain(t *rapid.T, s *stream, a *author) {
+	labels := registry.Labels{}
+	gateway := rapid.SampledFrom([]string{"", "", "gw-1", "gw-2"}).Draw(t, "gateway")
+	if gateway == "" && rapid.Bool().Draw(t, "of a service") {
+		labels = rapid.SampledFrom(keys).Draw(t, "key").Labels()
+	}
+	s.put("drain", registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &registry.Order{
+		Kind: registry.OrderDrain, Target: registry.DrainTarget(a.cluster, gateway, labels), By: "a person", Reason: "a test",
+		For: rapid.IntRange(0, 2).Draw(t, "for"), Force: rapid.Bool().Draw(t, "force"), Lifted: rapid.Bool().Draw(t, "lifted"),
+	}})
+}
+
+func leave(t *rapid.T, s *stream, a *author) {
+	s.put("leave", registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &registry.Order{
+		Kind: registry.OrderLeave, Target: string(a.cluster), By: "a person", Reason: "a test", Lifted: rapid.Bool().Draw(t, "lifted"),
+	}})
+}
+
 func zone(t *rapid.T, s *stream, _ *author) {
 	s.put("zone", registry.Event{Kind: registry.KindZone, Writer: registry.Operator, Zone: &registry.ZoneRecord{
 		Name: "mesh.internal.", TTL: rapid.IntRange(1, 9).Draw(t, "ttl"), NegativeTTL: 5, Contact: "hostmaster.mesh.internal.",
+		Withdraw: rapid.SampledFrom([][]registry.Pattern{nil, {"shop/*"}}).Draw(t, "withdraw"),
 	}})
 }
 
@@ -289,6 +347,9 @@ func unreadable(t *rapid.T, s *stream, a *author) {
 		m.epoch, m.revision = a.epoch, a.revision
 	case registry.Operator:
 		m.revision = 1
+	case registry.Observer:
+		s.observer.revision++
+		m.epoch, m.revision = s.observer.epoch, s.observer.revision
 	default:
 		return
 	}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -68,9 +69,7 @@ func (v *View) Since(sequence uint64) (older *View, changed Delta, ok bool) {
 			changed.Clusters = append(changed.Clusters, id)
 			if !before.known {
 				delete(old.clusters, id)
-			} else if before.gone != nil {
-				old.clusters[id] = before.gone
-			} else if c := old.clusters[id]; c != nil {
+			} else if c := cmp.Or(old.clusters[id], v.gone[id]); c != nil {
 				c := *c
 				c.Record = before.record
 				old.clusters[id] = &c
@@ -140,7 +139,6 @@ type undoKey struct {
 type clusterBefore struct {
 	known  bool
 	record *ClusterRecord
-	gone   *ClusterState // as it was, where it is not known any more
 }
 
 // past is what a View remembers: the changes in the order of the stream. The Fold
@@ -272,6 +270,7 @@ func (f *Fold) recordCluster(id ClusterID, known bool, record *ClusterRecord) {
 	if record != nil {
 		bytes += 512 * len(record.Gateways)
 	}
+	known = known && !f.standing.gone(id)
 	f.past.add(undoKey{KindCluster, Labels{Name: string(id)}}, clusterBefore{known: known, record: record}, bytes)
 }
 

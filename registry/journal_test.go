@@ -34,7 +34,23 @@ func shape(v *registry.View) string {
 			for _, r := range e.Records {
 				fmt.Fprintf(&b, " %s %v", r.Cluster, r.Digest)
 			}
+			b.WriteString(decisions(v, e))
 			fmt.Fprintln(&b)
+		}
+	}
+	return b.String()
+}
+
+// decisions writes what is decided of a service: in all, and in each cluster by itself.
+func decisions(v *registry.View, e *registry.Entry) string {
+	var b strings.Builder
+	for _, c := range v.Decide(e) {
+		alone, _ := v.DecideIn(e, c.Cluster)
+		for _, c := range []registry.Candidate{c, alone} {
+			fmt.Fprintf(&b, " %s %t %t %q", c.Cluster, c.In, c.Kept, c.Reason)
+			for _, g := range c.Gateways {
+				b.WriteString(" " + g.Name)
+			}
 		}
 	}
 	return b.String()

@@ -49,11 +49,13 @@ func (s *standing) excess(m Message, l limits) *Refusal {
 
 // freeze shows a View what holds.
 func (s *standing) freeze(v *View) {
-	if len(s.states) == 0 {
-		return
-	}
+	v.gone = nil
 	for id, state := range s.states {
-		if state.State == Gone {
+		if c := v.clusters[id]; c != nil && state.State == Gone {
+			if v.gone == nil {
+				v.gone = map[ClusterID]*ClusterState{}
+			}
+			v.gone[id] = c
 			delete(v.clusters, id)
 		}
 	}
@@ -85,11 +87,7 @@ func (f *Fold) setState(id ClusterID, state *StandingState) {
 // hide makes a cluster, with all that it knows, count as never heard of, or shows it
 // again.
 func (f *Fold) hide(c *ClusterState, gone bool) {
-	before := clusterBefore{known: !gone}
-	if gone {
-		whole := *c
-		before.gone = &whole
-	}
+	before := clusterBefore{known: gone, record: c.Record}
 	var records []*Record
 	for _, n := range f.names.freeze().all() {
 		for _, e := range n.Entries {

@@ -29,7 +29,8 @@ type View struct {
 	delta      Delta
 	past       past
 	states     map[ClusterID]*StandingState
-	orders     *orders // nil: none
+	orders     *orders                     // nil: none
+	gone       map[ClusterID]*ClusterState // those that count as never heard of; nil: none
 	observer   *ClusterState
 	cut        *Cut // nil: it is current
 }
