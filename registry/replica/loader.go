@@ -135,7 +135,8 @@ func (l *loader) lookBehind(fact registry.Fact, before uint64) bool {
 
 func shapesView(k registry.Kind) bool {
 	switch k {
-	case registry.KindService, registry.KindCluster, registry.KindEpoch, registry.KindSnapshot, registry.KindZone:
+	case registry.KindService, registry.KindCluster, registry.KindEpoch, registry.KindSnapshot, registry.KindZone,
+		registry.KindState, registry.KindOrder:
 		return true
 	}
 	return false

@@ -2,9 +2,7 @@ package stream
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -64,13 +62,9 @@ func (c *Conn) Last(ctx context.Context, f registry.Fact) (m registry.Message, f
 // OrderResync asks the agent of a cluster to compare all it has published with its
 // registry. The order is an event like any other, and says who asked.
 func (c *Conn) OrderResync(ctx context.Context, cluster registry.ClusterID, reason string) error {
-	e := &registry.Event{
-		Schema: registry.Schema, ID: string(registry.Operator) + "-" + registry.OrderResync + "-" + rand.Text(),
-		Kind: registry.KindOrder, Writer: registry.Operator, Time: time.Now().UTC(), Agent: c.name, Cause: registry.CauseChange,
-		Order: &registry.Order{Kind: registry.OrderResync, Target: string(cluster), By: c.name, Reason: reason},
-	}
-	if _, err := c.Put(ctx, e, AnySequence); err != nil {
-		return fmt.Errorf("order a resync of %s: %w", cluster, err)
+	o := registry.Order{Kind: registry.OrderResync, Target: string(cluster), By: c.name, Reason: reason}
+	if _, err := c.PutOrder(ctx, o, c.name, registry.CauseChange, AnySequence); err != nil {
+		return err
 	}
 	return nil
 }
