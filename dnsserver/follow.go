@@ -9,17 +9,26 @@ import (
 )
 
 // pace is how long changes are gathered after a Table was made. The first change after
-// a quiet time is compiled at once.
+// a quiet time is compiled at once, and no timer runs while nothing changes.
 const pace = time.Millisecond
 
 // follow keeps the Table that everything is answered from up to date, until ctx ends.
 // It is the only writer.
 func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
 	watcher := s.views.Watch()
+	var latest time.Time // when a Table was made
 	for {
 		v, delta, err := watcher.Next(ctx)
 		if err != nil {
 			return
+		}
+		if rest := pace - time.Since(latest); rest > 0 {
+			if !wait(ctx, rest) {
+				return
+			}
+			if next, more, fresh := watcher.Poll(); fresh {
+				v, delta = next, delta.Then(more)
+			}
 		}
 		if delta.All && v != s.table.Load().View() {
 			s.table.Store(compile.Complete(v)) // answers until all is compiled
@@ -28,9 +37,7 @@ func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
 			s.table.Store(compile.Complete(v))
 			compiler = compile.NewCompiler() // whose next update takes everything
 		}
-		if !wait(ctx, pace) {
-			return
-		}
+		latest = time.Now()
 	}
 }
 

@@ -27,10 +27,10 @@ type ConnectConfig struct {
 	InboxPrefix string   // of the subjects for answers, where the server allows only certain ones; "" = _INBOX
 	Logger      *slog.Logger
 
-	// Gather, when above 0, is how long small messages that follow closely on others are
-	// gathered before they are read together, which saves much processor time; what
-	// comes after a quiet time is not held up. It is for who only reads: it also delays
-	// the server's answers.
+	// Gather, when above 0, is the time between two reads of the connection while small
+	// messages come more often than that for long: they are then taken together, which
+	// saves much processor time. Single ones, and short bursts, are read as they come.
+	// It is for who only reads: it delays the server's answers, too.
 	Gather time.Duration
 
 	// InProcess, when set, is an embedded server that is spoken to without a

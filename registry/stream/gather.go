@@ -17,38 +17,46 @@ func (g *gatherer) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gathered{Conn: conn, span: g.span}, nil
+	return newGathered(conn, g.span), nil
 }
 
-// muchRead is how many bytes at once show that it is not for small messages, one by
-// one, that the connection is read.
-const muchRead = 8 << 10
+const (
+	muchRead  = 8 << 10 // bytes that come at once only when more than single messages are read
+	freeReads = 32      // reads that never wait, after a quiet time
+)
 
-// gathered is a connection on which small messages that come soon after one another
-// are read together. Each read wakes all goroutines from here to the answers, and costs
-// more than what it brings: a thousand messages a second, each by itself, need twice
-// the processor time of five hundred pairs.
+// gathered is a connection that is read at most once in a span, so that small messages
+// which follow closely on one another are taken together. Each read wakes all
+// goroutines from here to the answers, which costs about as much as what it brings.
 //
-// What comes after a quiet time is read at once, and so is the next read's. Only while
-// reads follow each other within span, each waits that long. One goroutine reads.
+// Only who reads more often than that for a while waits: after a quiet time there are
+// freeReads reads to begin with, and those that bring much are not counted. One
+// goroutine reads.
 type gathered struct {
 	net.Conn
-	span  time.Duration
-	busy  bool // the latest read did not have to wait for long
-	pause *time.Timer
+	span   time.Duration
+	paid   time.Time // up to when reads are accounted for; at most freeReads spans ago
+	pauses *time.Timer
+}
+
+func newGathered(conn net.Conn, span time.Duration) *gathered {
+	pauses := time.NewTimer(0)
+	<-pauses.C
+	return &gathered{Conn: conn, span: span, pauses: pauses}
 }
 
 func (g *gathered) Read(b []byte) (int, error) {
-	if g.busy {
-		if g.pause == nil {
-			g.pause = time.NewTimer(g.span)
-		} else {
-			g.pause.Reset(g.span)
-		}
-		<-g.pause.C
+	if ahead := time.Until(g.paid); ahead > 0 {
+		g.pauses.Reset(ahead)
+		<-g.pauses.C
 	}
-	asked := time.Now()
 	n, err := g.Conn.Read(b)
-	g.busy = err == nil && n < muchRead && time.Since(asked) < g.span
+	if n < muchRead {
+		now := time.Now()
+		if earliest := now.Add(-freeReads * g.span); g.paid.Before(earliest) {
+			g.paid = earliest
+		}
+		g.paid = g.paid.Add(g.span)
+	}
 	return n, err
 }
