@@ -72,7 +72,7 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 	if q.Type == dns.TypeIXFR {
 		kind = transfer.IXFR
 	}
-	v := s.table.Load().View()
+	v := s.table.Load().View().Current() // secondaries take the zone, not this replica's doubts
 	asked := lookup.Answer(v, lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class})
 	refuse := func(why string) (lookup.Response, *lookup.Response, *outbound) {
 		s.observer.Transferred(kind, transfer.Refused)

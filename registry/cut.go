@@ -17,6 +17,16 @@ func (v *View) CutOff(c Cut) *View {
 	return &marked
 }
 
+// Current returns the View without that mark: for what must be the same on all readers.
+func (v *View) Current() *View {
+	if v.cut == nil {
+		return v
+	}
+	plain := *v
+	plain.cut, plain.origin = nil, nil
+	return &plain
+}
+
 // Cut tells since when the View may no longer hold; ok is false when it does.
 func (v *View) Cut() (c Cut, ok bool) {
 	if v.cut == nil {

@@ -256,6 +256,15 @@ func (v *View) Drained(id ClusterID, labels Labels) *StandingOrder {
 	return v.orders.services[serviceAt{id, labels}]
 }
 
+// DrainedService returns the drain of one service in a cluster, whether or not the
+// whole cluster is drained; nil when there is none.
+func (v *View) DrainedService(id ClusterID, labels Labels) *StandingOrder {
+	if v.orders == nil {
+		return nil
+	}
+	return v.orders.services[serviceAt{id, labels}]
+}
+
 // DrainedGateway returns the drain of a gateway; nil when there is none.
 func (v *View) DrainedGateway(id ClusterID, gateway string) *StandingOrder {
 	if v.orders == nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 )
 
 // maxBody is more than any UDP reply takes.
@@ -19,7 +21,16 @@ type body struct {
 	additional uint16
 	stride     uint16 // not 0: the answers are that long each, and may be rotated
 	fixes      []fix
-	complete   bool // only the complete path can say it: too long, or not understood
+	complete   bool   // only the complete path can say it: too long, or not understood
+	doubt      []byte // data of an EDE option (RFC 8914), for clients that use EDNS; empty: none
+}
+
+// encodeDoubt makes the data of an EDE option; nil of nil.
+func encodeDoubt(e *lookup.ExtendedError) []byte {
+	if e == nil {
+		return nil
+	}
+	return append(binary.BigEndian.AppendUint16(nil, e.Code), e.Text...)
 }
 
 // fix is a compression pointer (RFC 1035 §4.1.4) that depends on how long the

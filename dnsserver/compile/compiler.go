@@ -56,7 +56,7 @@ func (c *Compiler) Update(v *registry.View, delta registry.Delta) *Table {
 		return Complete(v)
 	}
 	c.zone = v.Zone()
-	if delta.All || delta.Zone || delta.Synced || len(c.table.apex) == 0 {
+	if delta.All || delta.Zone || delta.Synced || len(c.table.apex) == 0 || redrained(before, v, delta) {
 		c.all(v)
 	} else {
 		c.changes(before, v, delta)
@@ -64,7 +64,20 @@ func (c *Compiler) Update(v *registry.View, delta registry.Delta) *Table {
 	c.fillRoom(v)
 	c.table.view = v
 	c.table.negative = encodeNegative(c.zone.Name, lookup.Negative(v))
+	c.table.doubt = encodeDoubt(lookup.Doubt(v, dns.RcodeSuccess))
+	c.table.doubtAbsent = encodeDoubt(lookup.Doubt(v, dns.RcodeNameError))
 	return c.freeze()
+}
+
+// redrained reports whether a service was drained by itself, or is no more. A set may
+// have been compiled from any of those that share it, so all are compiled anew: such a
+// drain is an operator's rare word.
+func redrained(before, v *registry.View, delta registry.Delta) bool {
+	return slices.ContainsFunc(delta.Names, func(l registry.Labels) bool {
+		return slices.ContainsFunc(clustersAt(before, v, l), func(id registry.ClusterID) bool {
+			return drainedIn(before, id, l) != drainedIn(v, id, l)
+		})
+	})
 }
 
 // freeze gives out what is there now; what is shared is copied before the next write.
@@ -138,14 +151,14 @@ func (c *Compiler) turned(before, v *registry.View, l registry.Labels) bool {
 		if !any {
 			ttl, any = c.zone.ServiceTTL(to.Key), true
 		}
-		c.put(c.acquire(v, recipeOf(to, record.Cluster), ttl), l.Name, l.Namespace, string(record.Cluster), "cluster")
+		c.put(c.acquire(v, recipeOf(v, to, record.Cluster), ttl), l.Name, l.Namespace, string(record.Cluster), "cluster")
 	}
 	if !any {
 		return true
 	}
-	c.put(c.acquire(v, recipeOf(to, ""), ttl), l.Name, l.Namespace, "svc")
+	c.put(c.acquire(v, recipeOf(v, to, ""), ttl), l.Name, l.Namespace, "svc")
 	if l.Namespace == registry.DefaultNamespace {
-		c.put(c.acquire(v, recipeOf(to, ""), ttl), l.Name, "svc")
+		c.put(c.acquire(v, recipeOf(v, to, ""), ttl), l.Name, "svc")
 	}
 	return true
 }
@@ -183,7 +196,7 @@ func (c *Compiler) name(before, v *registry.View, l registry.Labels) {
 	ttl := 0
 	if there {
 		ttl = c.zone.ServiceTTL(e.Key) // looks at up to a thousand patterns
-		c.put(c.acquire(v, recipeOf(e, ""), ttl), l.Name, l.Namespace, "svc")
+		c.put(c.acquire(v, recipeOf(v, e, ""), ttl), l.Name, l.Namespace, "svc")
 	} else {
 		c.remove(l.Name, l.Namespace, "svc")
 	}
@@ -193,7 +206,7 @@ func (c *Compiler) name(before, v *registry.View, l registry.Labels) {
 	c.short(v, l.Namespace)
 	for _, id := range clustersAt(before, v, l) {
 		if there && e.Record(id) != nil {
-			c.put(c.acquire(v, recipeOf(e, id), ttl), l.Name, l.Namespace, string(id), "cluster")
+			c.put(c.acquire(v, recipeOf(v, e, id), ttl), l.Name, l.Namespace, string(id), "cluster")
 		} else {
 			c.remove(l.Name, l.Namespace, string(id), "cluster")
 		}
@@ -206,7 +219,7 @@ func (c *Compiler) name(before, v *registry.View, l registry.Labels) {
 // short settles <label>.svc: a service of the default namespace, or else a namespace.
 func (c *Compiler) short(v *registry.View, label string) {
 	if e, ok := v.Lookup(registry.Labels{Namespace: registry.DefaultNamespace, Name: label}); ok {
-		c.put(c.acquire(v, recipeOf(e, ""), c.zone.ServiceTTL(e.Key)), label, "svc")
+		c.put(c.acquire(v, recipeOf(v, e, ""), c.zone.ServiceTTL(e.Key)), label, "svc")
 		return
 	}
 	c.branch(v.HasNamespace(label, ""), label, "svc")

@@ -7,6 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/seamark-mesh/seamark/dnsserver/cookie"
+	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 )
 
 // Limits of what the fast path looks at.
@@ -19,7 +20,7 @@ const (
 )
 
 // Room is how long the buffer for a reply must be.
-const Room = headerLength + maxName + 4 + maxBody + optLength + 64
+const Room = headerLength + maxName + 4 + maxBody + optLength + 64 + optionHeader + lookup.MaxDoubt
 
 // Terms are what a reply depends on besides the query and the View.
 type Terms struct {
@@ -71,6 +72,7 @@ func (t *Table) Reply(out, query []byte, terms *Terms) (length, rcode int) {
 	if !ok {
 		return 0, 0
 	}
+	e.doubt = t.doubtOf(b, rcode)
 	limit := dns.MinMsgSize
 	if e.present {
 		limit = min(max(int(e.size), dns.MinMsgSize), terms.Payload) - e.length()
@@ -126,6 +128,7 @@ type edns struct {
 	do      bool
 	cookie  []byte // the data of a COOKIE option (RFC 7873), of a valid length; nil without
 	keep    bool   // the cookie is good, and goes back as it is
+	doubt   []byte // data of an EDE option for the reply; empty: none
 	client  netip.Addr
 }
 
@@ -167,10 +170,14 @@ func (e *edns) check(terms *Terms) bool {
 }
 
 func (e *edns) length() int {
-	if e.cookie == nil {
-		return optLength
+	length := optLength
+	if e.cookie != nil {
+		length += optionHeader + cookie.Length
 	}
-	return optLength + optionHeader + cookie.Length
+	if len(e.doubt) > 0 {
+		length += optionHeader + len(e.doubt)
+	}
+	return length
 }
 
 // write writes the OPT record of the reply and returns how long it is.
@@ -182,19 +189,37 @@ func (e *edns) write(out []byte, terms *Terms) int {
 	if e.do {
 		opt[7] = 0x80
 	}
-	if e.cookie == nil {
-		return optLength
+	length := e.length()
+	binary.BigEndian.PutUint16(opt[9:], uint16(length-optLength))
+	at := optLength
+	if e.cookie != nil {
+		binary.BigEndian.PutUint16(out[at:], dns.EDNS0COOKIE)
+		binary.BigEndian.PutUint16(out[at+2:], cookie.Length)
+		data := out[at+optionHeader:]
+		if e.keep {
+			copy(data, e.cookie)
+		} else {
+			terms.Cookies.Append(data[:0], e.cookie, e.client, terms.Now)
+		}
+		at += optionHeader + cookie.Length
 	}
-	opt[10] = optionHeader + cookie.Length
-	binary.BigEndian.PutUint16(out[optLength:], dns.EDNS0COOKIE)
-	binary.BigEndian.PutUint16(out[optLength+2:], cookie.Length)
-	data := out[optLength+optionHeader:]
-	if e.keep {
-		copy(data, e.cookie)
-	} else {
-		terms.Cookies.Append(data[:0], e.cookie, e.client, terms.Now)
+	if len(e.doubt) > 0 {
+		binary.BigEndian.PutUint16(out[at:], dns.EDNS0EDE)
+		binary.BigEndian.PutUint16(out[at+2:], uint16(len(e.doubt)))
+		copy(out[at+optionHeader:], e.doubt)
 	}
-	return e.length()
+	return length
+}
+
+// doubtOf returns what is to be said with a reply that may no longer hold.
+func (t *Table) doubtOf(b *body, rcode int) []byte {
+	switch {
+	case len(t.doubt) == 0:
+		return b.doubt
+	case rcode == dns.RcodeNameError:
+		return t.doubtAbsent
+	}
+	return t.doubt
 }
 
 // answer finds what is said to a name in lower case, with its root, and a type.

@@ -77,7 +77,9 @@ func compileSet(l lookup.Likeness) *set {
 func (s *set) compile(l lookup.Likeness, port string) (all answers) {
 	for n, qtype := range compiled {
 		answer, additional := l.Records(port, owner, qtype)
-		all[n] = encode(answer, additional)
+		if all[n] = encode(answer, additional); all[n] != nil {
+			all[n].doubt = encodeDoubt(l.Doubt())
+		}
 		if all[n] != nil {
 			s.size += len(all[n].wire)
 		}
@@ -89,6 +91,27 @@ func (s *set) compile(l lookup.Likeness, port string) (all answers) {
 type member struct {
 	cluster registry.ClusterID
 	serving bool
+	drained drained
+}
+
+// drained tells whether a service is drained by itself in a cluster; what concerns the
+// whole cluster is no matter of one set.
+type drained byte
+
+const (
+	notDrained   drained = 'o'
+	isDrained    drained = 'd'
+	forceDrained drained = 'f'
+)
+
+func drainedIn(v *registry.View, cluster registry.ClusterID, l registry.Labels) drained {
+	switch o := v.DrainedService(cluster, l); {
+	case o == nil:
+		return notDrained
+	case o.Force:
+		return forceDrained
+	}
+	return isDrained
 }
 
 // recipe tells how to compile a set anew when a cluster has changed.
@@ -97,15 +120,19 @@ type recipe struct {
 	service bool
 	key     registry.ServiceKey // one of the services; decides about the TTL
 	members []member            // of gateways: the cluster
+	policy  byte                // the service's: what follows when all clusters are in doubt
 }
 
 // recipeOf returns what the answers for a service depend on; for its name in one
 // cluster, when cluster is not empty.
-func recipeOf(e *registry.Entry, cluster registry.ClusterID) recipe {
-	r := recipe{service: true, key: e.Key}
+func recipeOf(v *registry.View, e *registry.Entry, cluster registry.ClusterID) recipe {
+	r := recipe{service: true, key: e.Key, policy: '='}
+	if v.Zone().Withdraws(e.Key) {
+		r.policy = '-'
+	}
 	for _, record := range e.Records {
 		if cluster == "" || record.Cluster == cluster {
-			r.members = append(r.members, member{record.Cluster, serves(record)})
+			r.members = append(r.members, member{record.Cluster, serves(record), drainedIn(v, record.Cluster, e.Key.Labels())})
 		}
 	}
 	return r
@@ -125,12 +152,13 @@ func (r *recipe) appendKey(b []byte, ttl int) []byte {
 	}
 	b = append(b, 's')
 	b = binary.BigEndian.AppendUint32(b, uint32(ttl))
+	b = append(b, r.policy)
 	for _, m := range r.members {
 		state := byte('-')
 		if m.serving {
 			state = '+'
 		}
-		b = append(append(b, state), m.cluster...)
+		b = append(append(b, state, byte(m.drained)), m.cluster...)
 	}
 	return b
 }

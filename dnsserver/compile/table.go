@@ -15,9 +15,14 @@ type Table struct {
 	shards   *[shardCount]*shard
 	sets     []*set // by node; the first one is nil
 	negative *body
-	names    int
-	bytes    int // of the compiled answers
-	left     int // sets for which there was no room
+
+	// Data of the EDE option of every answer, and of NXDOMAIN, while nobody knows whether
+	// the View still holds; else empty.
+	doubt, doubtAbsent []byte
+
+	names int
+	bytes int // of the compiled answers
+	left  int // sets for which there was no room
 }
 
 // Complete returns a Table that leaves all to the complete path.

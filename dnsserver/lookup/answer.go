@@ -44,6 +44,10 @@ type ExtendedError struct {
 //	never registered, or below such       NXDOMAIN with SOA
 //	known, without records of the type    NOERROR with SOA
 //	ANY                                   one HINFO record (RFC 8482 §4.2)
+//
+// What may no longer hold has a short TTL and extended error 3 or 19 (RFC 8914 §4.4,
+// §4.20), which say since when: the View is cut off from the stream, or no cluster that
+// is up can serve.
 func Answer(v *registry.View, q Question) Response {
 	zone := v.Zone()
 	switch {
@@ -74,6 +78,10 @@ func Answer(v *registry.View, q Question) Response {
 	if len(r.Answer) == 0 {
 		return negative(v, dns.RcodeSuccess)
 	}
+	r.Extended = Doubt(v, dns.RcodeSuccess)
+	if r.Extended == nil {
+		r.Extended = p.doubt(v, q.Type)
+	}
 	return r
 }
 
@@ -97,7 +105,8 @@ func negative(v *registry.View, rcode int) Response {
 	zone := v.Zone()
 	return Response{
 		RCode: rcode, Authoritative: true,
-		Authority: []dns.RR{soa(v, seconds(min(zone.TTL, zone.NegativeTTL)))},
+		Authority: []dns.RR{soa(v, lifetime(v, min(zone.TTL, zone.NegativeTTL)))},
+		Extended:  Doubt(v, rcode),
 	}
 }
 

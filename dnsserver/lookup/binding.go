@@ -65,8 +65,8 @@ func (p place) httpsPorts(v *registry.View) []string {
 }
 
 // bindings returns the SVCB or HTTPS records at a place.
-func (p place) bindings(v *registry.View, owner string, ttl uint32, qtype uint16) (answer, additional []dns.RR) {
-	return p.perGateway(v, func(g registry.Gateway, target string) dns.RR {
+func (p place) bindings(v *registry.View, entrances []registry.Candidate, owner string, ttl uint32, qtype uint16) (answer, additional []dns.RR) {
+	return perGateway(v, entrances, func(g registry.Gateway, target string) dns.RR {
 		number, known := 0, ""
 		switch {
 		case qtype == dns.TypeSVCB:

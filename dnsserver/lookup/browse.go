@@ -218,7 +218,7 @@ func (p place) pointers(v *registry.View, owner string) []dns.RR {
 	var all []dns.RR
 	for _, label := range labels {
 		if target := label + behind; len(target) <= maxName {
-			all = append(all, &dns.PTR{Hdr: header(owner, dns.TypePTR, seconds(zone.TTL)), Ptr: target})
+			all = append(all, &dns.PTR{Hdr: header(owner, dns.TypePTR, lifetime(v, zone.TTL)), Ptr: target})
 		}
 	}
 	return all

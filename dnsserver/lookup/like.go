@@ -41,6 +41,10 @@ func (l Likeness) Records(port, owner string, qtype uint16) (answer, additional 
 	return p.records(l.view, owner, qtype)
 }
 
+// Doubt returns what is to be said with an answer that is kept because no cluster that
+// is up can serve; nil when one can.
+func (l Likeness) Doubt() *ExtendedError { return l.place.doubt(l.view, dns.TypeA) }
+
 // Ports returns what may stand as <port> in _<port>._tcp in front of the name: the
 // names and the numbers of the gateways' ports, sorted, each once.
 func (l Likeness) Ports() []string {

@@ -21,6 +21,7 @@ const (
 	domains                  // the list of namespaces
 	serviceTypes             // the list of a namespace's types of service
 	instancesOf              // the list of services of a type, and nothing else
+	reasons                  // why a service is answered as it is
 )
 
 // place is what a name in the zone stands for.
@@ -99,6 +100,9 @@ func find(v *registry.View, name, head string) place {
 		return findNameserver(v, name)
 	case count == maxLabels:
 		return place{}
+	}
+	if labels[0] == whyLabel && count > 1 {
+		return findReasons(v, top, labels[1:count-1])
 	}
 	p := findPorts(v, top, labels[:count-1])
 	if top == "svc" && count > 2 && (p.kind == absent || p.port != "" && !p.https) {
@@ -233,9 +237,8 @@ func (p place) entrances(v *registry.View) []registry.Candidate {
 	case p.kind == service && p.cluster == nil:
 		return v.Decide(p.entry)
 	case p.kind == service:
-		all := v.Decide(p.entry)
-		n := slices.IndexFunc(all, func(c registry.Candidate) bool { return c.Cluster == p.cluster.ID })
-		return all[n : n+1]
+		c, _ := v.DecideIn(p.entry, p.cluster.ID)
+		return []registry.Candidate{c}
 	case p.kind != gateways:
 		return nil
 	}

@@ -28,7 +28,7 @@ func (p place) records(v *registry.View, owner string, qtype uint16) (answer, ad
 	zone := v.Zone()
 	switch qtype {
 	case dns.TypeANY:
-		return p.minimalAny(owner, seconds(zone.TTL)), nil
+		return p.minimalAny(owner, lifetime(v, zone.TTL)), nil
 	case dns.TypePTR:
 		return p.pointers(v, owner), nil
 	}
@@ -36,36 +36,51 @@ func (p place) records(v *registry.View, owner string, qtype uint16) (answer, ad
 	case apex:
 		switch qtype {
 		case dns.TypeSOA:
-			return []dns.RR{soa(v, seconds(zone.TTL))}, nil
+			return []dns.RR{soa(v, lifetime(v, zone.TTL))}, nil
 		case dns.TypeNS:
-			return nameservers(zone)
+			return nameservers(v)
 		}
 	case nameserver:
-		return addressRecords(owner, seconds(zone.TTL), qtype, p.server.Addresses), nil
-	case service, gateways:
-		ttl := seconds(zone.TTL)
-		if p.kind == service {
-			ttl = seconds(zone.ServiceTTL(p.entry.Key))
+		return addressRecords(owner, lifetime(v, zone.TTL), qtype, p.server.Addresses), nil
+	case reasons:
+		if qtype == dns.TypeTXT {
+			return p.reasons(v, owner), nil
 		}
-		switch qtype {
-		case dns.TypeA, dns.TypeAAAA:
-			if p.port == "" {
-				return addressRecords(owner, ttl, qtype, addresses(p.entrances(v))), nil
-			}
-		case dns.TypeSRV:
-			if p.port != "" && !p.https {
-				return p.services(v, owner, ttl)
-			}
-		case dns.TypeSVCB:
-			if p.port != "" && !p.https && !p.instance {
-				return p.bindings(v, owner, ttl, qtype)
-			}
-		case dns.TypeHTTPS:
-			if p.port == "" || p.https {
-				return p.bindings(v, owner, ttl, qtype)
-			}
-		case dns.TypeTXT:
-			return p.texts(owner, ttl), nil
+	case service, gateways:
+		return p.entranceRecords(v, owner, qtype)
+	}
+	return nil, nil
+}
+
+// entranceRecords returns the RRset of one type at a service's or a gateway's name.
+func (p place) entranceRecords(v *registry.View, owner string, qtype uint16) (answer, additional []dns.RR) {
+	ttl := lifetime(v, v.Zone().TTL)
+	if p.kind == service {
+		ttl = lifetime(v, v.Zone().ServiceTTL(p.entry.Key))
+	}
+	if qtype == dns.TypeTXT {
+		return p.texts(owner, ttl), nil
+	}
+	entrances := p.entrances(v)
+	if p.kind == service && slices.ContainsFunc(entrances, kept) {
+		ttl = lifetime(v, v.Zone().StaleServiceTTL(p.entry.Key))
+	}
+	switch qtype {
+	case dns.TypeA, dns.TypeAAAA:
+		if p.port == "" {
+			return addressRecords(owner, ttl, qtype, addresses(entrances)), nil
+		}
+	case dns.TypeSRV:
+		if p.port != "" && !p.https {
+			return p.services(v, entrances, owner, ttl)
+		}
+	case dns.TypeSVCB:
+		if p.port != "" && !p.https && !p.instance {
+			return p.bindings(v, entrances, owner, ttl, qtype)
+		}
+	case dns.TypeHTTPS:
+		if p.port == "" || p.https {
+			return p.bindings(v, entrances, owner, ttl, qtype)
 		}
 	}
 	return nil, nil
@@ -100,8 +115,9 @@ func soa(v *registry.View, ttl uint32) dns.RR {
 }
 
 // nameservers returns the NS records, and the addresses of those in the zone.
-func nameservers(zone *registry.ZoneRecord) (answer, additional []dns.RR) {
-	ttl := seconds(zone.TTL)
+func nameservers(v *registry.View) (answer, additional []dns.RR) {
+	zone := v.Zone()
+	ttl := lifetime(v, zone.TTL)
 	for _, s := range zone.Nameservers {
 		answer = append(answer, &dns.NS{Hdr: header(zone.Name, dns.TypeNS, ttl), Ns: s.Name})
 		if _, inside := within(s.Name, zone.Name); inside {
@@ -197,8 +213,8 @@ func addressRecords(owner string, ttl uint32, qtype uint16, addresses []netip.Ad
 
 // services returns the SRV records (RFC 2782) of a port, and the addresses of
 // their targets.
-func (p place) services(v *registry.View, owner string, ttl uint32) (answer, additional []dns.RR) {
-	return p.perGateway(v, func(g registry.Gateway, target string) dns.RR {
+func (p place) services(v *registry.View, entrances []registry.Candidate, owner string, ttl uint32) (answer, additional []dns.RR) {
+	return perGateway(v, entrances, func(g registry.Gateway, target string) dns.RR {
 		port := portOf(g, p.port)
 		if port == 0 {
 			return nil
@@ -213,9 +229,10 @@ func (p place) services(v *registry.View, owner string, ttl uint32) (answer, add
 // perGateway returns a record for each gateway that is answered, by cluster and
 // name, and the addresses of their targets. A gateway for which there is no record
 // (nil) is left out, and one whose own name is longer than a name can be.
-func (p place) perGateway(v *registry.View, record func(g registry.Gateway, target string) dns.RR) (answer, additional []dns.RR) {
+func perGateway(v *registry.View, entrances []registry.Candidate, record func(g registry.Gateway, target string) dns.RR) (answer, additional []dns.RR) {
 	zone := v.Zone()
-	for _, e := range p.entrances(v) {
+	ttl := lifetime(v, zone.TTL)
+	for _, e := range entrances {
 		if !e.In {
 			continue
 		}
@@ -229,8 +246,8 @@ func (p place) perGateway(v *registry.View, record func(g registry.Gateway, targ
 				continue
 			}
 			answer = append(answer, rr)
-			additional = append(additional, addressRecords(target, seconds(zone.TTL), dns.TypeA, g.Addresses)...)
-			additional = append(additional, addressRecords(target, seconds(zone.TTL), dns.TypeAAAA, g.Addresses)...)
+			additional = append(additional, addressRecords(target, ttl, dns.TypeA, g.Addresses)...)
+			additional = append(additional, addressRecords(target, ttl, dns.TypeAAAA, g.Addresses)...)
 		}
 	}
 	return answer, additional
