@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"pgregory.net/rapid"
@@ -108,10 +109,12 @@ func drawWorld(t *rapid.T) *lookuptest.World {
 	for range rapid.IntRange(0, 40).Draw(t, "events") {
 		cluster := rapid.SampledFrom(clusters).Draw(t, "cluster")
 		namespace, name := rapid.SampledFrom(namespaces).Draw(t, "namespace"), rapid.SampledFrom(names).Draw(t, "name")
-		switch rapid.IntRange(0, 12).Draw(t, "what") {
+		switch rapid.IntRange(0, 17).Draw(t, "what") {
 		case 0:
 			z := lookuptest.Zone()
 			z.TTL = rapid.IntRange(1, 30).Draw(t, "ttl")
+			z.Withdraw = rapid.SampledFrom([][]registry.Pattern{nil, {"shop/*"}}).Draw(t, "withdraw")
+			z.StaleTTL = rapid.IntRange(0, 4).Draw(t, "stale ttl")
 			if rapid.Bool().Draw(t, "elsewhere") {
 				z.Name, z.Nameservers, z.Contact = "example.org.", nil, "root.example.com."
 			}
@@ -120,6 +123,13 @@ func drawWorld(t *rapid.T) *lookuptest.World {
 			w.Cluster(cluster, drawGateways(t)...)
 		case 4:
 			w.Forget(cluster, namespace, name)
+		case 5, 6, 7:
+			failing := rapid.SampledFrom([][]string{nil, nil, {"gw-0"}, {"gw-0", "gw-1", "gw-2"}}).Draw(t, "failing")
+			w.State(cluster, rapid.SampledFrom([]registry.Liveness{
+				registry.Up, registry.Unreachable, registry.Stale, registry.Down, registry.Gone,
+			}).Draw(t, "state"), failing...)
+		case 8, 9:
+			drawOrder(t, w, cluster, registry.ServiceKey{Namespace: namespace, Name: name}.Labels())
 		default:
 			var instances []registry.Instance
 			for n := range rapid.IntRange(0, 2).Draw(t, "instances") {
@@ -130,6 +140,23 @@ func drawWorld(t *rapid.T) *lookuptest.World {
 		}
 	}
 	return w
+}
+
+// drawOrder drains a cluster, a gateway or a service, lets a cluster leave, or ends
+// any of these.
+func drawOrder(t *rapid.T, w *lookuptest.World, cluster registry.ClusterID, labels registry.Labels) {
+	o := registry.Order{Kind: registry.OrderDrain, Force: rapid.Bool().Draw(t, "force"), Lifted: rapid.Bool().Draw(t, "lifted")}
+	switch rapid.IntRange(0, 5).Draw(t, "order") {
+	case 0:
+		o.Kind, o.Target = registry.OrderLeave, string(cluster)
+	case 1:
+		o.Target = registry.DrainTarget(cluster, "", registry.Labels{})
+	case 2:
+		o.Target = registry.DrainTarget(cluster, "gw-0", registry.Labels{})
+	default:
+		o.Target = registry.DrainTarget(cluster, "", labels)
+	}
+	w.Order(o)
 }
 
 func drawGateways(t *rapid.T) []registry.Gateway {
@@ -200,11 +227,19 @@ func TestSameAsCompletePath(t *testing.T) {
 				fold.Apply(m)
 			}
 			history = history[step:]
-			store.Publish(fold.View())
+			view := fold.View()
+			if rapid.IntRange(0, 9).Draw(t, "cut off") == 0 {
+				view = view.CutOff(registry.Cut{Since: time.Unix(1_800_000_000, 0), Reason: "a test"})
+			}
+			store.Publish(view)
 			v, delta, _ := watcher.Poll()
 			table := compiler.Update(v, delta)
 			if table.View() != v {
 				t.Fatal("the table is of another View")
+			}
+			var options []byte
+			if rapid.Bool().Draw(t, "EDNS") {
+				options = opt(1232, false)
 			}
 			asking := every
 			if rapid.IntRange(0, 9).Draw(t, "all") > 0 { // all of them once in a while
@@ -214,7 +249,7 @@ func TestSameAsCompletePath(t *testing.T) {
 			for _, name := range asking {
 				for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeTXT, dns.TypePTR} {
 					asked++
-					if compare(t, table, question(name, qtype), 0) {
+					if compare(t, table, question(name, qtype, options...), 0) {
 						answered++
 					}
 				}

@@ -70,6 +70,18 @@ func (w *World) Forget(cluster registry.ClusterID, namespace, name string) {
 	w.state(cluster, state)
 }
 
+// State publishes what the observer holds of a cluster.
+func (w *World) State(cluster registry.ClusterID, state registry.Liveness, failing ...string) {
+	w.publish(registry.Event{Kind: registry.KindState, Writer: registry.Observer, State: &registry.StateRecord{
+		Cluster: cluster, State: state, Since: w.now(), Reason: "a test", Failing: failing,
+	}})
+}
+
+// Order publishes a drain or a leave.
+func (w *World) Order(o registry.Order) {
+	w.publish(registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &o})
+}
+
 func (w *World) state(cluster registry.ClusterID, state registry.ServiceState) {
 	state.Changed = registry.Stamp{Epoch: 1, Revision: uint64(len(w.messages)), Time: w.now()}
 	w.publish(registry.Event{Kind: registry.KindService, Writer: registry.Writer(cluster), Service: &state})
@@ -104,7 +116,7 @@ func (w *World) publish(e registry.Event) {
 	if w.revisions == nil {
 		w.revisions = map[registry.Writer]uint64{}
 	}
-	if _, own := e.Writer.Cluster(); own {
+	if e.Writer != registry.Operator {
 		if w.revisions[e.Writer] == 0 && e.Kind != registry.KindEpoch {
 			w.publish(registry.Event{Kind: registry.KindEpoch, Writer: e.Writer, Takeover: &registry.EpochRecord{}})
 		}
