@@ -16,9 +16,15 @@ type ProbeReport struct {
 	Cluster  ClusterID       `json:"cluster"`
 	Time     time.Time       `json:"time"` // when it was written, by its own clock
 	Gateways []GatewayReport `json:"gateways"`
+
+	// Every bounds when the next one comes, in seconds: a vantage point with many clusters
+	// to tell of does so less often. 0: it does not say.
+	Every float64 `json:"every_seconds,omitempty"`
+	Cut   bool    `json:"cut,omitempty"` // latencies, and perhaps errors, were left out so that it fits
 }
 
-// GatewayReport is what a vantage point sees of one gateway.
+// GatewayReport is what a vantage point sees of one gateway. A gateway that it does not
+// probe, or of which it can't tell yet, is in no report.
 type GatewayReport struct {
 	Name    string    `json:"name"`
 	Reached bool      `json:"reached"`         // after rise and fall
@@ -49,8 +55,10 @@ func ParseVantage(s string) (string, error) {
 	return s, nil
 }
 
-// maxReport bounds an encoded report, in bytes: MaxGateways of them fit.
-const maxReport = 512 << 10
+const (
+	maxReport = 512 << 10 // bytes of an encoded report: MaxGateways fit
+	maxEvery  = 3600      // seconds; nothing is fresh for longer
+)
 
 // EncodeProbeReport returns the report as JSON.
 func EncodeProbeReport(r ProbeReport) ([]byte, error) {
@@ -83,6 +91,9 @@ func DecodeProbeReport(body []byte) (ProbeReport, error) {
 	if !isText(r.Agent) || len(r.Gateways) > MaxGateways {
 		return ProbeReport{}, refuse("probe", "a report with an agent that is no text, or of more than %d gateways", MaxGateways)
 	}
+	if r.Every < 0 || r.Every > maxEvery {
+		return ProbeReport{}, refuse("probe", "a report that comes every %g seconds, not 0 to %d", r.Every, maxEvery)
+	}
 	for _, g := range r.Gateways {
 		if !isLabel(g.Name) || len(g.Error) > maxReason || !printable(g.Error) {
 			return ProbeReport{}, refuse("probe", "the report about gateway %q is not valid", clip(g.Name))
@@ -92,5 +103,10 @@ func DecodeProbeReport(body []byte) (ProbeReport, error) {
 		}
 	}
 	slices.SortFunc(r.Gateways, func(a, b GatewayReport) int { return strings.Compare(a.Name, b.Name) })
+	for n := 1; n < len(r.Gateways); n++ {
+		if r.Gateways[n].Name == r.Gateways[n-1].Name {
+			return ProbeReport{}, refuse("probe", "gateway %s is reported twice", r.Gateways[n].Name)
+		}
+	}
 	return r, nil
 }

@@ -119,9 +119,21 @@ func parseLeaseSubject(s string) (registry.Writer, bool) {
 	return w, err == nil && LeaseSubject(w) == s
 }
 
-// ProbeSubject returns the subject of what one vantage point sees of a cluster's gateways.
-func ProbeSubject(vantage registry.Writer, cluster registry.ClusterID) string {
-	return root + string(vantage) + ".probe." + string(cluster)
+// ProbeSubject returns the subject of what one vantage point (see
+// [registry.ParseVantage]) sees of a cluster's gateways.
+func ProbeSubject(vantage string, cluster registry.ClusterID) string {
+	return root + vantage + ".probe." + string(cluster)
+}
+
+// parseProbeSubject is the inverse of [ProbeSubject].
+func parseProbeSubject(s string) (vantage string, cluster registry.ClusterID, ok bool) {
+	first, second, _ := strings.Cut(strings.TrimPrefix(s, root), ".probe.")
+	vantage, err := registry.ParseVantage(first)
+	if err != nil {
+		return "", "", false
+	}
+	cluster, err = registry.ParseClusterID(second)
+	return vantage, cluster, err == nil && ProbeSubject(vantage, cluster) == s
 }
 
 // encodeToken keeps a-z, 0-9, "_" and "-", and writes every other byte as "=" and

@@ -102,10 +102,11 @@ type Settings struct {
 }
 
 // GatewayService names the service whose serving instances are the cluster's
-// gateways, under PortName.
+// gateways, under PortName. Probe says how each of them is probed; nil: the default.
 type GatewayService struct {
 	Key      registry.ServiceKey
 	PortName string // one DNS label
+	Probe    *registry.Probe
 }
 
 // gatewayService returns the service that the gateways are read from; nil when
@@ -172,7 +173,7 @@ func (g GatewayService) gateways(snapshot registry.Snapshot, allow []netip.Prefi
 			refused = append(refused, &registry.Refusal{Reason: "gateway-address", Detail: "gateway instance " + i.ID + ": its address " + i.Address + " is no IP address, and nothing is resolved"})
 			continue
 		}
-		gateway := registry.Gateway{Name: registry.Label(i.ID), Addresses: []netip.Addr{address}, Weight: i.Weight}
+		gateway := registry.Gateway{Name: registry.Label(i.ID), Addresses: []netip.Addr{address}, Weight: i.Weight, Probe: g.Probe}
 		if i.Port > 0 {
 			gateway.Ports = map[string]int{g.PortName: i.Port}
 		}
