@@ -13,12 +13,18 @@ import (
 // Whatever happens to the catalog, and however quickly, the Watch alone (no
 // comparison helps it) says in the end what a full read says.
 func TestChurn(t *testing.T) {
+	t.Run("few", func(t *testing.T) { churn(t, fewServices) })
+	t.Run("many", func(t *testing.T) { churn(t, 0) }) // as if they were more
+}
+
+func churn(t *testing.T, few int) {
 	modes(t, func(t *testing.T, d *driver, config Config) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))
 		d.fill(t, 60, 12)
 		source, _ := newSource(t, config)
+		source.few = few
 		w := startWatcher(t, source, nil)
 		w.first(t)
 		operations := 0

@@ -229,7 +229,11 @@ func (*harness) Supports(h registry.Health) bool { return h != registry.Unknown 
 func TestConformance(t *testing.T) {
 	t.Run("HintsHTTP", func(t *testing.T) {
 		server := servers.Consul(t, servers.ConsulConfig{})
-		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP}, want: ModeHints})
+		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP, Mode: ModeHints}, want: ModeHints})
+	})
+	t.Run("PerServiceHTTP", func(t *testing.T) {
+		server := servers.Consul(t, servers.ConsulConfig{})
+		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP}, want: ModePerService})
 	})
 	t.Run("HintsHTTPS", func(t *testing.T) {
 		server := servers.Consul(t, servers.ConsulConfig{TLS: true})

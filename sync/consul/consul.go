@@ -30,7 +30,7 @@ const ImportTag = "seamark-import"
 // Config says which Consul to watch, and how.
 type Config struct {
 	// Address of a Consul agent: http://host:port, https://host:port or
-	// unix:///path. HTTPS needs 2 connections, plain HTTP one per node and more.
+	// unix:///path. HTTPS needs a few connections, plain HTTP one for each watch.
 	Address string
 	// Datacenter to read; empty: the agent's own.
 	Datacenter string
@@ -68,6 +68,7 @@ type Source struct {
 	config Config
 	door   door
 	timing timing
+	few    int // fewServices; tests change it
 
 	watching atomic.Bool
 	mode     atomic.Value              // Mode
@@ -137,7 +138,7 @@ func New(config Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
-	s := &Source{config: config, door: newDoor(config), timing: defaultTiming(), known: make(map[string]record)}
+	s := &Source{config: config, door: newDoor(config), timing: defaultTiming(), few: fewServices, known: make(map[string]record)}
 	s.mode.Store(ModeAuto)
 	s.pool.Store(poolHTTPS)
 	return s, nil

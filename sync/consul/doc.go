@@ -1,13 +1,21 @@
 // Package consul is the source for clusters whose registry is Consul.
 //
 // A [Source] watches a whole catalog through blocking queries; no timer is ever
-// the way to notice a change. Every watch is only a hint which service may have
+// the way to notice a change. A watch is only a hint which service may have
 // changed: what is emitted comes from one fresh, non-stale read of just that
 // service. Where the hints come from is the mode, chosen when a Watch starts:
 //
-//	hints        one watch per node, and of the nodes, the names, the critical and the warning checks
-//	per-service  one watch per service (HTTPS only): fewer services than nodes, or nodes with very many instances
+//	hints        two watches per node, of its services and of its checks, and of the nodes and the names;
+//	             where that is too many, or a node has very many instances, the checks of all nodes
+//	             are watched as two lists, of the critical and of the warning
+//	per-service  one watch per service: up to 100 services; over HTTPS also fewer services than nodes,
+//	             or nodes with very many instances
 //	sweep        plain HTTP with too many nodes for hints: definition changes are found by asking each node's index
+//
+// One reply is more than a hint: that of a service's own watch, when the leader
+// itself answered and nothing that was known is missing or older in it. It is what
+// a read would say, and is taken as it is. That is so with up to 100 services; the
+// watches of more are answered from a memory that no leader stands behind.
 //
 // What it promises:
 //
@@ -29,6 +37,9 @@
 //     more than 200; also at the start, in a burst, and when a Watch follows one
 //     whose connections Consul still holds. Forcing a mode lifts that bound.
 //   - Bad content disturbs only itself: it is reported as a [registry.Refusal].
+//
+// The lists of ill checks grow with what is ill, on both sides and for every
+// flip; a node's checks do not. That is why they are watched node by node.
 //
 // What it does not: it does not start again by itself after an error (package
 // edge does), and it does not know partitions, namespaces or peers of Consul

@@ -11,9 +11,10 @@ import (
 
 // node is one node of the catalog.
 type node struct {
-	wire  wireNode
-	index uint64             // of its services, as last read
-	stop  context.CancelFunc // ends its watch; nil: it has none
+	wire   wireNode
+	index  uint64             // of its services, as last read
+	checks uint64             // from which index its checks are watched
+	stop   context.CancelFunc // ends its watches; nil: it has none
 }
 
 // places says where records have what: hints are compared with what is believed,
@@ -82,17 +83,24 @@ func without[K comparable](m map[K][]*entry, key K, e *entry) {
 	}
 }
 
-// followNode watches one node's services.
+// followNode watches one node's services and, where that is how checks are
+// watched, its checks.
 func (w *session) followNode(ctx context.Context, n *node) {
-	ctx, stop := context.WithCancel(ctx)
-	n.stop = stop
-	name, from := n.wire.Node, n.index
+	ctx, n.stop = context.WithCancel(ctx)
+	followPart(ctx, w, n, stream{path: pathNode(n.wire.Node), index: n.index}, func(r reply, v wireNodeServices) { w.onNode(n, r.index, v) })
+	if w.byNode {
+		followPart(ctx, w, n, stream{path: pathChecks(n.wire.Node), index: n.checks}, func(_ reply, v []wireCheck) { w.onChecks(n, v) })
+	}
+}
+
+// followPart watches what Consul says of one node under one path.
+func followPart[T any](ctx context.Context, w *session, n *node, s stream, take func(r reply, v T)) {
+	name := n.wire.Node
 	w.wg.Go(func() {
-		defer stop()
 		for tries := 1; ; tries++ {
-			err := follow(ctx, w, stream{path: pathNode(name), index: from}, func(index uint64, v wireNodeServices) {
+			err := follow(ctx, w, s, func(r reply, v T) {
 				if w.nodes[fold(name)] == n {
-					w.onNode(n, index, v)
+					take(r, v)
 				}
 			})
 			switch {
@@ -106,7 +114,7 @@ func (w *session) followNode(ctx context.Context, n *node) {
 				return
 			}
 			// Consul says so of a node that has just gone; the list of nodes will end this watch.
-			from = 0
+			s.index = 0
 			if pause(ctx, w.source.timing.names) != nil {
 				return
 			}
@@ -182,8 +190,8 @@ func (w *session) onNodes(ctx context.Context, nodes []wireNode) {
 			w.removeNode(was)
 		}
 	}
-	if w.mode == ModeHints && !w.client.multiplexed() && w.source.config.Mode == ModeAuto && !hintsFitPlain(len(w.nodes), 0) {
-		w.fail(&restartError{why: fmt.Sprintf("%d nodes are too many for hints over plain HTTP", len(w.nodes))})
+	if w.mode == ModeHints && w.mayNotFit() && !fitsPlain(w.hintWatches(len(w.nodes)), 0) {
+		w.fail(&restartError{why: fmt.Sprintf("%d nodes are too many for these watches over plain HTTP", len(w.nodes))})
 	}
 	w.wakeSweep()
 }
@@ -202,6 +210,41 @@ func (w *session) removeNode(n *node) {
 	}
 	delete(w.nodes, fold(n.wire.Node))
 	w.hintGone(n, func(string, string) bool { return false })
+}
+
+// onChecks compares a node's checks with what is believed of its instances. Checks
+// of an instance that is not known say nothing: it will be read in full.
+func (w *session) onChecks(n *node, checks []wireCheck) {
+	here := w.where.instances[fold(n.wire.Node)]
+	listed := make(map[string]bool, len(checks))
+	for _, c := range checks {
+		listed[c.CheckID] = true
+		x := expectation{mark: mark{node: c.Node, id: c.CheckID, check: true}, index: c.ModifyIndex}
+		compare := func(entries []*entry) {
+			for _, e := range entries {
+				if e.record.marks[x.mark].status != c.Status {
+					w.hint(e.name, x)
+				}
+			}
+		}
+		if c.ServiceID != "" {
+			compare(here[c.ServiceID])
+			continue
+		}
+		for _, entries := range here { // a node's check concerns all that is there
+			compare(entries)
+		}
+	}
+	for _, entries := range here {
+		for _, e := range entries {
+			for m, known := range e.record.marks {
+				// One that is not there any more is no recovery, only a hint.
+				if m.check && m.node == n.wire.Node && illPath(known.status) != "" && !listed[m.id] {
+					w.hint(e.name, expectation{mark: m, index: known.index, past: true})
+				}
+			}
+		}
+	}
 }
 
 // onState compares the critical, or the warning, checks with what is believed. A
@@ -241,8 +284,11 @@ func (w *session) onState(path string, checks []wireCheck) {
 
 // onNames compares all names with those that are known. In hints it is the net
 // below the nodes' watches; per service, it is what finds new ones.
-func (w *session) onNames(_ uint64, names wireNames) {
+func (w *session) onNames(_ reply, names wireNames) {
 	listed := w.source.admitted(names, w.source.config.Refused)
+	if w.mode == ModePerService && w.mayNotFit() && !fitsPlain(len(listed), 0) {
+		w.fail(&restartError{why: fmt.Sprintf("%d services are too many for a watch each over plain HTTP", len(listed))})
+	}
 	for name := range listed {
 		if w.entries[name] == nil {
 			w.hint(name)

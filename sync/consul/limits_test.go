@@ -20,31 +20,45 @@ import (
 // Consul keeps the connections of cancelled queries over plain HTTP until their
 // waits end. Watches that follow each other quickly must not add up to its limit.
 func TestQuickRestartsStayBelowTheLimit(t *testing.T) {
-	server := servers.Consul(t, servers.ConsulConfig{})
-	d := newDriver(t, server)
-	d.fill(t, 100, 100)
-	source, _ := newSource(t, Config{Address: server.HTTP})
-	source.timing.plainWait = 8 * time.Second
-	complete := func(s registry.Snapshot) string {
-		if s.Len() != 100 {
-			return fmt.Sprintf("a snapshot has %d services", s.Len())
-		}
-		return ""
+	tests := map[string]struct {
+		services, nodes int
+		best, then      Mode
+	}{
+		"nodes":           {110, 100, ModeHints, ModeSweep},
+		"nodes, twice":    {110, 50, ModeHints, ModeSweep}, // two watches each
+		"services":        {90, 100, ModePerService, ModeSweep},
+		"services, hints": {90, 5, ModePerService, ModeHints},
 	}
-	var modes []Mode
-	for range 5 {
-		w := startWatcher(t, source, complete)
-		w.first(t)
-		modes = append(modes, source.Mode())
-		w.stop(t)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := servers.Consul(t, servers.ConsulConfig{})
+			d := newDriver(t, server)
+			d.fill(t, tt.services, tt.nodes)
+			source, _ := newSource(t, Config{Address: server.HTTP})
+			source.timing.plainWait = 8 * time.Second
+			complete := func(s registry.Snapshot) string {
+				if s.Len() != tt.services {
+					return fmt.Sprintf("a snapshot has %d services", s.Len())
+				}
+				return ""
+			}
+			var modes []Mode
+			for range 5 {
+				w := startWatcher(t, source, complete)
+				w.first(t)
+				modes = append(modes, source.Mode())
+				w.stop(t)
+			}
+			if modes[0] != tt.best || modes[1] != tt.then {
+				t.Errorf("the modes are %v, want %s first, then %s", modes, tt.best, tt.then)
+			}
+			w := startWatcher(t, source, complete)
+			w.until(t, "the best mode again", func(registry.Snapshot) bool { return source.Mode() == tt.best })
+			d.flip(t, 0, tt.nodes, api.HealthCritical)
+			w.until(t, "a change", func(s registry.Snapshot) bool { return instances(s, "svc-0")[0].Health == registry.Critical })
+		})
 	}
-	if modes[0] != ModeHints || modes[1] != ModeSweep {
-		t.Errorf("the modes are %v, want hints first, then sweep", modes)
-	}
-	w := startWatcher(t, source, complete)
-	w.until(t, "hints again", func(registry.Snapshot) bool { return source.Mode() == ModeHints })
-	d.flip(t, 0, 100, api.HealthCritical)
-	w.until(t, "a change", func(s registry.Snapshot) bool { return instances(s, "svc-0")[0].Health == registry.Critical })
 }
 
 // Whoever has taken all connections: the error says what it is, over both schemes.

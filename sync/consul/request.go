@@ -24,6 +24,7 @@ type reply struct {
 	index     uint64
 	leader    bool // X-Consul-KnownLeader; never set by the streaming backend
 	streaming bool
+	behind    bool // the server that answered has not heard of the leader just now
 	filtered  bool // ACLs hid a part; never set by the streaming backend, nor for an anonymous token
 	elapsed   time.Duration
 	body      []byte
@@ -143,6 +144,7 @@ func (c *client) exchange(ctx context.Context, h *http.Client, method, path stri
 	r := reply{
 		leader:    header.Get("X-Consul-Knownleader") == "true",
 		streaming: header.Get("X-Consul-Query-Backend") == "streaming",
+		behind:    header.Get("X-Consul-Lastcontact") != "" && header.Get("X-Consul-Lastcontact") != "0",
 		filtered:  header.Get("X-Consul-Results-Filtered-By-Acls") == "true",
 	}
 	r.index, _ = strconv.ParseUint(header.Get("X-Consul-Index"), 10, 64) // absent or broken: 0, no data

@@ -25,6 +25,7 @@ type rude struct {
 	status string // of both checks
 	gone   bool   // web is not registered
 	moved  uint64 // index of the last change of that
+	crowd  bool   // the node has so many instances that checks are watched as lists
 	swaps  bool   // the next query for critical checks that wakes returns at once, without news
 	news   chan struct{}
 	// manner sees every request and what would be the answer, and may answer itself.
@@ -39,7 +40,7 @@ type answerOf struct {
 }
 
 func newRude(t *testing.T) *rude {
-	r := &rude{index: 100, moved: 60, status: "passing", news: make(chan struct{}), asked: make(map[string]int)}
+	r := &rude{index: 100, moved: 60, status: "passing", crowd: true, news: make(chan struct{}), asked: make(map[string]int)}
 	server := httptest.NewServer(r)
 	r.address = server.URL
 	t.Cleanup(func() {
@@ -159,9 +160,15 @@ func (r *rude) answer(path string) (uint64, any) {
 	case strings.HasPrefix(path, "/v1/catalog/node-services/") && r.gone:
 		return r.moved, wireNodeServices{Node: &struct{ Node string }{"n1"}, Services: []wireNodeService{{ID: "db-1", Service: "db", ModifyIndex: 60}}}
 	case strings.HasPrefix(path, "/v1/catalog/node-services/"):
-		return r.moved, wireNodeServices{Node: &struct{ Node string }{"n1"}, Services: []wireNodeService{
-			{ID: "web-1", Service: "web", ModifyIndex: 60}, {ID: "db-1", Service: "db", ModifyIndex: 60},
-		}}
+		services := []wireNodeService{{ID: "web-1", Service: "web", ModifyIndex: 60}, {ID: "db-1", Service: "db", ModifyIndex: 60}}
+		if r.crowd {
+			for n := range crowded {
+				services = append(services, wireNodeService{ID: strconv.Itoa(n), Service: "imported", PeerName: "peer"})
+			}
+		}
+		return r.moved, wireNodeServices{Node: &struct{ Node string }{"n1"}, Services: services}
+	case path == pathChecks("n1"):
+		return r.index, r.checks()
 	case path == pathService("web") && r.gone:
 		return r.index, []wireEntry{}
 	case path == pathService("web"), path == pathService("db"):
@@ -172,7 +179,7 @@ func (r *rude) answer(path string) (uint64, any) {
 
 func (r *rude) checks() (checks []wireCheck) {
 	for _, name := range []string{"web", "db"} {
-		checks = append(checks, wireCheck{Node: "n1", CheckID: name, Status: r.status, ServiceName: name, ModifyIndex: r.index})
+		checks = append(checks, wireCheck{Node: "n1", CheckID: name, Status: r.status, ServiceID: name + "-1", ServiceName: name, ModifyIndex: r.index})
 	}
 	return checks
 }
@@ -189,7 +196,12 @@ func (r *rude) entries(name, status string) []wireEntry {
 // and as healthy as they are.
 func watchRude(t *testing.T, r *rude, limit time.Duration) (*Source, *watcher) {
 	t.Helper()
-	source, _ := newSource(t, Config{Address: r.address, Mode: ModeHints})
+	return watchRudeIn(t, r, ModeHints, limit)
+}
+
+func watchRudeIn(t *testing.T, r *rude, mode Mode, limit time.Duration) (*Source, *watcher) {
+	t.Helper()
+	source, _ := newSource(t, Config{Address: r.address, Mode: mode})
 	source.timing.wait, source.timing.plainWait = 400*time.Millisecond, 400*time.Millisecond
 	source.timing.request = limit
 	w := startWatcher(t, source, func(s registry.Snapshot) string {
@@ -263,6 +275,7 @@ func TestFaultsEndTheWatch(t *testing.T) {
 		"states":     func(path string) bool { return path == pathCritical },
 		"nodes":      func(path string) bool { return path == pathNodes },
 		"names":      func(path string) bool { return path == pathNames },
+		"checks":     func(path string) bool { return path == pathChecks("n1") },
 	}
 	for fault, tt := range faults {
 		for place, at := range places {
@@ -272,6 +285,7 @@ func TestFaultsEndTheWatch(t *testing.T) {
 			t.Run(fault+"/"+place, func(t *testing.T) {
 				t.Parallel()
 				r := newRude(t)
+				r.crowd = place != "checks"
 				limit := 20 * time.Second
 				if fault == "silence" {
 					limit = time.Second
@@ -389,7 +403,13 @@ func TestSwappedStateIsReadAgain(t *testing.T) {
 // until it does. That holds for a check that fell ill, and for one that left the
 // list of the critical, which is no recovery by itself.
 func TestLaggingReadIsRepeated(t *testing.T) {
+	t.Run("lists", func(t *testing.T) { laggingReads(t, true) })
+	t.Run("by node", func(t *testing.T) { laggingReads(t, false) })
+}
+
+func laggingReads(t *testing.T, crowd bool) {
 	r := newRude(t)
+	r.crowd = crowd
 	_, w := watchRude(t, r, 20*time.Second)
 	w.first(t)
 	for _, flip := range []struct{ from, to string }{{"passing", "critical"}, {"critical", "passing"}, {"passing", "warning"}, {"warning", "critical"}, {"critical", "passing"}} {

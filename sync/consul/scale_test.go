@@ -151,8 +151,10 @@ func TestConnections(t *testing.T) {
 	}{
 		"PlainManyServices": {400, 4, false, ModeAuto, ModeHints, 40},
 		"PlainNodes":        {400, 120, false, ModeAuto, ModeHints, 150},
+		"PlainChecksByNode": {400, 55, false, ModeAuto, ModeHints, 140},
 		"PlainManyNodes":    {400, 250, false, ModeAuto, ModeSweep, 40},
-		"HTTPS":             {400, 250, true, ModeAuto, ModeHints, 6},
+		"PlainFewServices":  {100, 250, false, ModeAuto, ModePerService, 130},
+		"HTTPS":             {400, 250, true, ModeAuto, ModeHints, 8},
 		"HTTPSPerService":   {450, 250, true, ModePerService, ModePerService, 8},
 		"HTTPSFewServices":  {100, 120, true, ModeAuto, ModePerService, 6},
 		"HTTPSCrowded":      {400, 2, true, ModeAuto, ModePerService, 8},
@@ -216,25 +218,39 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// More nodes come than plain HTTP has connections for: the mode is chosen again,
-// before Consul refuses anything.
+// More nodes or services come than plain HTTP has connections for: the mode is
+// chosen again, before Consul refuses anything.
 func TestModeIsChosenAgain(t *testing.T) {
-	server := servers.Consul(t, servers.ConsulConfig{})
-	d := newDriver(t, server)
-	d.fill(t, 10, 10)
-	source, _ := newSource(t, Config{Address: server.HTTP})
-	w := startWatcher(t, source, func(s registry.Snapshot) string {
-		if s.Len() < 10 {
-			return fmt.Sprintf("a snapshot has %d services", s.Len())
-		}
-		return ""
-	})
-	w.first(t)
-	if source.Mode() != ModeHints {
-		t.Errorf("the mode is %q, want hints", source.Mode())
+	tests := map[string]struct {
+		before, after [2]int // services, nodes
+		first, last   Mode
+	}{
+		"nodes":              {[2]int{110, 10}, [2]int{200, 200}, ModeHints, ModeSweep},
+		"services":           {[2]int{10, 10}, [2]int{200, 10}, ModePerService, ModeHints},
+		"services and nodes": {[2]int{10, 10}, [2]int{200, 200}, ModePerService, ModeSweep},
 	}
-	d.fill(t, 200, 200)
-	w.until(t, "all services", func(s registry.Snapshot) bool { return s.Len() == 200 && source.Mode() == ModeSweep })
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := servers.Consul(t, servers.ConsulConfig{})
+			d := newDriver(t, server)
+			d.fill(t, tt.before[0], tt.before[1])
+			source, _ := newSource(t, Config{Address: server.HTTP})
+			source.timing.plainWait = 8 * time.Second
+			w := startWatcher(t, source, func(s registry.Snapshot) string {
+				if s.Len() < tt.before[0] {
+					return fmt.Sprintf("a snapshot has %d services", s.Len())
+				}
+				return ""
+			})
+			w.first(t)
+			if source.Mode() != tt.first {
+				t.Errorf("the mode is %q, want %q", source.Mode(), tt.first)
+			}
+			d.fill(t, tt.after[0], tt.after[1])
+			w.until(t, "all services", func(s registry.Snapshot) bool { return s.Len() == tt.after[0] && source.Mode() == tt.last })
+		})
+	}
 }
 
 // TestFiveThousand logs how long 5,000 services take, and holds the start to a

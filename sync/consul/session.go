@@ -19,6 +19,7 @@ type session struct {
 	client *client
 	emit   func(registry.Snapshot)
 	mode   Mode
+	byNode bool      // checks are watched node by node, not as the lists of the critical and of the warning
 	better time.Time // when to choose the mode again; zero: never
 	fail   context.CancelCauseFunc
 	ended  <-chan struct{}

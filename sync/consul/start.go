@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seamark-mesh/seamark/registry"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -75,7 +76,7 @@ type indexes struct{ nodes, names, critical, warning uint64 }
 
 // readHints reads what hints are compared with, and chooses the mode.
 func (w *session) readHints(ctx context.Context) (from indexes, err error) {
-	limit := w.source.timing.request
+	s, limit := w.source, w.source.timing.request
 	nodes, r, err := ask[[]wireNode](ctx, w.client, pathNodes, nil, limit)
 	if err != nil {
 		return from, err
@@ -86,9 +87,10 @@ func (w *session) readHints(ctx context.Context) (from indexes, err error) {
 		return from, err
 	}
 	from.names = r.index
-	if w.mode = w.chooseMode(len(nodes), len(names)); w.mode == ModePerService {
-		if !w.client.multiplexed() && !hintsFitPlain(len(names), 0) {
-			return from, fmt.Errorf("the mode %s needs https for %d services", w.mode, len(names))
+	services := len(s.admitted(names, func(*registry.Refusal) {}))
+	if w.mode = w.chooseMode(len(nodes), services); w.mode == ModePerService {
+		if !w.client.multiplexed() && !fitsPlain(services, 0) {
+			return from, fmt.Errorf("the mode %s needs https for %d services", w.mode, services)
 		}
 		return from, nil
 	}
@@ -107,33 +109,64 @@ func (w *session) readHints(ctx context.Context) (from indexes, err error) {
 		w.mode = ModePerService
 		clear(w.nodes)
 	}
+	lingering, _ := s.stillLingering(time.Now())
+	w.byNode = w.mode == ModeHints && most <= crowded && w.better.IsZero() &&
+		(w.client.multiplexed() || fitsPlain(2*len(nodes), lingering))
+	for _, n := range w.nodes {
+		n.checks = from.critical // of all checks, whatever their status
+	}
 	return from, nil
 }
 
 // chooseMode follows what was measured: see the package's page.
 func (w *session) chooseMode(nodes, services int) Mode {
 	lingering, until := w.source.stillLingering(time.Now())
+	few := services <= w.source.few
 	switch {
 	case w.source.config.Mode != ModeAuto:
 		return w.source.config.Mode
-	case w.client.multiplexed() && services < nodes:
+	case w.client.multiplexed() && (few || services < nodes):
 		return ModePerService
-	case w.client.multiplexed() || hintsFitPlain(nodes, lingering):
+	case w.client.multiplexed():
 		return ModeHints
-	case hintsFitPlain(nodes, 0):
+	case few && fitsPlain(services, lingering):
+		return ModePerService
+	case fitsPlain(nodes, lingering):
+		if few && fitsPlain(services, nodes+otherWatches) { // also beside what these hints will leave
+			w.better = until
+		}
+		return ModeHints
+	case fitsPlain(nodes, otherWatches) || few:
 		w.better = until // when the connections of the watch before are free
 	}
 	return ModeSweep
 }
 
-// hintsFitPlain reports whether plain HTTP has a connection for each watch,
-// besides those that still linger.
-func hintsFitPlain(nodes, lingering int) bool {
-	return nodes+otherWatches+lingering <= plainWatches
+// fewServices is up to how many services each has a watch of its own, which is
+// quickest: its reply is the service itself. With more that costs Consul too much.
+const fewServices = 100
+
+// fitsPlain reports whether plain HTTP has a connection for so many watches of
+// nodes or services and the others, besides those that still linger.
+func fitsPlain(watches, lingering int) bool {
+	return watches+otherWatches+lingering <= plainWatches
 }
 
-// otherWatches is how many there are besides the nodes' own.
+// otherWatches is how many there are besides those of nodes or services.
 const otherWatches = 5
+
+// mayNotFit reports whether what grows may need more connections than there are.
+func (w *session) mayNotFit() bool {
+	return !w.client.multiplexed() && w.source.config.Mode == ModeAuto
+}
+
+// hintWatches is how many watches the mode hints has for so many nodes.
+func (w *session) hintWatches(nodes int) int {
+	if w.byNode {
+		return 2 * nodes
+	}
+	return nodes
+}
 
 // readNodes reads each node's index, and returns the most instances that one has.
 func (w *session) readNodes(ctx context.Context, nodes []wireNode) (most int, err error) {
@@ -168,14 +201,15 @@ func notFromMemory() url.Values { return url.Values{"near": {"_none"}} }
 
 // startWatches starts the goroutines that give hints, and the pulse.
 func (w *session) startWatches(ctx context.Context, from indexes) {
+	s := w.source
 	w.wg.Go(func() { w.fail(w.beat(ctx)) })
 	// A query that is always waiting, because it concerns what hardly ever changes:
 	// when the state is swapped it comes back, while the others may just be pausing,
 	// and would then wait for an index of the past.
-	watch(ctx, w, stream{path: pathService("consul"), query: notFromMemory()}, func(uint64, []ignored) {})
-	gap := w.source.timing.names
-	if w.mode == ModeSweep { // here the names are what tells of changed definitions
-		gap = w.source.timing.sweep
+	watch(ctx, w, stream{path: pathService("consul"), query: notFromMemory()}, func(reply, []ignored) {})
+	gap := s.timing.names
+	if w.mode == ModeSweep || len(w.entries) <= s.few { // in a sweep the names are what tells of changed definitions
+		gap = s.timing.sweep
 	}
 	watch(ctx, w, stream{path: pathNames, index: from.names, gap: gap}, w.onNames)
 	if w.mode == ModePerService {
@@ -184,18 +218,20 @@ func (w *session) startWatches(ctx context.Context, from indexes) {
 		}
 		return
 	}
-	watch(ctx, w, stream{path: pathNodes, index: from.nodes}, func(_ uint64, nodes []wireNode) { w.onNodes(ctx, nodes) })
-	watch(ctx, w, stream{path: pathCritical, index: from.critical}, func(_ uint64, c []wireCheck) { w.onState(pathCritical, c) })
-	watch(ctx, w, stream{path: pathWarning, index: from.warning}, func(_ uint64, c []wireCheck) { w.onState(pathWarning, c) })
+	watch(ctx, w, stream{path: pathNodes, index: from.nodes}, func(_ reply, nodes []wireNode) { w.onNodes(ctx, nodes) })
+	if !w.byNode {
+		watch(ctx, w, stream{path: pathCritical, index: from.critical}, func(_ reply, c []wireCheck) { w.onState(pathCritical, c) })
+		watch(ctx, w, stream{path: pathWarning, index: from.warning}, func(_ reply, c []wireCheck) { w.onState(pathWarning, c) })
+	}
+	if !w.better.IsZero() {
+		w.wg.Go(func() {
+			if pause(ctx, time.Until(w.better)) == nil {
+				w.fail(&restartError{why: "there are connections for a better mode again"})
+			}
+		})
+	}
 	if w.mode == ModeSweep {
 		w.wg.Go(func() { w.fail(w.sweepNodes(ctx)) })
-		if !w.better.IsZero() {
-			w.wg.Go(func() {
-				if pause(ctx, time.Until(w.better)) == nil {
-					w.fail(&restartError{why: "there are connections for the mode hints again"})
-				}
-			})
-		}
 		return
 	}
 	for _, n := range w.nodes {

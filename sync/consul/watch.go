@@ -19,15 +19,18 @@ type stream struct {
 	gap   time.Duration // least time between two replies
 }
 
-// How long a stream rests after a reply that took long to decode.
+// How long a stream rests after a big reply: it is dear on both sides, so it is to
+// carry more than one change. The time it took says less than its size: on a busy
+// machine that grows with what everybody does.
 const (
-	leastRest = time.Millisecond
-	maxRest   = 50 * time.Millisecond
+	restPerByte = 40 * time.Nanosecond
+	leastRest   = time.Millisecond
+	maxRest     = 50 * time.Millisecond
 )
 
 // watch follows a stream on a goroutine of its own; take runs in the loop, for
-// each reply that has news.
-func watch[T any](ctx context.Context, w *session, s stream, take func(index uint64, v T)) {
+// each reply that has news, with that reply but for its body.
+func watch[T any](ctx context.Context, w *session, s stream, take func(r reply, v T)) {
 	w.wg.Go(func() {
 		if err := follow(ctx, w, s, take); err != nil {
 			w.fail(err)
@@ -36,30 +39,29 @@ func watch[T any](ctx context.Context, w *session, s stream, take func(index uin
 }
 
 // follow repeats a blocking query until ctx ends (nil) or it cannot be trusted.
-func follow[T any](ctx context.Context, w *session, s stream, take func(index uint64, v T)) error {
+func follow[T any](ctx context.Context, w *session, s stream, take func(r reply, v T)) error {
 	h, leave := w.client.open()
 	defer leave()
 	for {
 		sent := time.Now()
-		body, index, err := w.next(ctx, h, s)
+		r, err := w.next(ctx, h, s)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("watching %s: %w", clip(s.path), err)
 		}
-		if index == s.index {
+		if r.index == s.index {
 			continue // the wait ended
 		}
-		s.index = index
-		decoding := time.Now()
+		s.index = r.index
 		var v T
-		if err := json.Unmarshal(body, &v); err != nil {
+		if err := json.Unmarshal(r.body, &v); err != nil {
 			return fmt.Errorf("watching %s: %w", clip(s.path), err)
 		}
-		// A big reply is dear on both sides: leave it time to carry more than one change.
-		rest := max(s.gap-time.Since(sent), min(2*time.Since(decoding), maxRest))
-		if !w.send(ctx, func() { take(index, v) }) {
+		rest := max(s.gap-time.Since(sent), min(time.Duration(len(r.body))*restPerByte, maxRest))
+		r.body = nil
+		if !w.send(ctx, func() { take(r, v) }) {
 			return nil
 		}
 		if rest > leastRest && pause(ctx, rest) != nil {
@@ -72,7 +74,7 @@ func follow[T any](ctx context.Context, w *session, s stream, take func(index ui
 // stays means that the wait ended, and the body means nothing; an index that goes
 // back, or stays before the wait can have ended, means that the state behind it
 // was swapped.
-func (w *session) next(ctx context.Context, h *http.Client, s stream) ([]byte, uint64, error) {
+func (w *session) next(ctx context.Context, h *http.Client, s stream) (reply, error) {
 	query, limit := url.Values{}, w.source.timing.request
 	maps.Copy(query, s.query)
 	wait := around(w.source.timing.wait)
@@ -90,15 +92,15 @@ func (w *session) next(ctx context.Context, h *http.Client, s stream) ([]byte, u
 		if ctx.Err() != nil && !w.client.multiplexed() {
 			w.source.linger(sent.Add(wait + wait/16))
 		}
-		return nil, 0, err
+		return reply{}, err
 	}
 	switch {
 	case r.index < s.index && r.index > 1:
-		return nil, 0, &restartError{why: fmt.Sprintf("%s went back from index %d to %d", clip(s.path), s.index, r.index)}
+		return reply{}, &restartError{why: fmt.Sprintf("%s went back from index %d to %d", clip(s.path), s.index, r.index)}
 	case r.trusted() != nil:
-		return nil, 0, r.trusted()
+		return reply{}, r.trusted()
 	case r.index == s.index && r.elapsed < wait*8/10:
-		return nil, 0, &restartError{why: fmt.Sprintf("%s returned after %v without news", clip(s.path), r.elapsed.Round(time.Millisecond))}
+		return reply{}, &restartError{why: fmt.Sprintf("%s returned after %v without news", clip(s.path), r.elapsed.Round(time.Millisecond))}
 	}
-	return r.body, r.index, nil
+	return r, nil
 }

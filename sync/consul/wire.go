@@ -43,6 +43,7 @@ type wireWeights struct{ Passing, Warning int }
 type wireCheck struct {
 	Node        string
 	CheckID     string
+	ServiceID   string
 	Status      string
 	ServiceName string
 	ModifyIndex uint64
@@ -88,4 +89,5 @@ const (
 )
 
 func pathService(name string) string { return "/v1/health/service/" + url.PathEscape(name) }
+func pathChecks(node string) string  { return "/v1/health/node/" + url.PathEscape(node) }
 func pathNode(name string) string    { return "/v1/catalog/node-services/" + url.PathEscape(name) }
