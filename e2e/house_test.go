@@ -36,6 +36,8 @@ var rooms = []room{
 	{"registry/stream/streamtest", "./registry ./registry/stream github.com/nats-io/nats.go/... github.com/nats-io/nats-server/v2/..."},
 	{"registry/replica", "./registry github.com/cenkalti/backoff/v5"},
 	{"api", "./registry"},
+	{"liveness", "./registry"},
+	{"liveness/observer", "./registry ./liveness github.com/cenkalti/backoff/v5"},
 	{"dnsserver/batch", "golang.org/x/sys/unix"},
 	{"dnsserver/...", "./registry ./dnsserver/... github.com/miekg/dns github.com/dchest/siphash"},
 	{"sync/edge", "./registry github.com/cenkalti/backoff/v5"},
@@ -54,15 +56,16 @@ const forTests = "./e2e/servers ./registry/stream/streamtest ./sync/sourcetest g
 
 // testsOf names what the tests of a room may import beyond that, with the reason.
 var testsOf = map[string]string{
-	"sync/consul":      "./sync/edge", // the tests say that a Source is one
-	"sync/nacos":       "./sync/edge google.golang.org/grpc/...",
-	"sync/file":        "./sync/edge",
-	"sync/sourcetest":  "./sync/edge",
-	"sync/edge":        "./registry/stream ./registry/replica github.com/nats-io/...", // the protocol on a real stream
-	"registry/stream":  "github.com/nats-io/...",
-	"registry/replica": "./registry/stream github.com/nats-io/...",
-	"api":              "./registry/replica",
-	"dnsserver/...":    "golang.org/x/...",
+	"sync/consul":       "./sync/edge", // the tests say that a Source is one
+	"sync/nacos":        "./sync/edge google.golang.org/grpc/...",
+	"sync/file":         "./sync/edge",
+	"sync/sourcetest":   "./sync/edge",
+	"sync/edge":         "./registry/stream ./registry/replica github.com/nats-io/...", // the protocol on a real stream
+	"registry/stream":   "github.com/nats-io/...",
+	"registry/replica":  "./registry/stream github.com/nats-io/...",
+	"api":               "./registry/replica",
+	"liveness/observer": "./registry/stream ./registry/replica github.com/nats-io/...", // the protocol on a real stream
+	"dnsserver/...":     "golang.org/x/...",
 }
 
 // tests are the rooms that exist for tests only; their files count as test files.
