@@ -145,7 +145,7 @@ func (c *Compiler) turned(before, v *registry.View, l registry.Labels) bool {
 	}
 	ttl, any := 0, false
 	for n, record := range to.Records {
-		if serves(record) == serves(from.Records[n]) {
+		if serves(record) == serves(from.Records[n]) && drainedIn(v, record.Cluster, l) == drainedIn(before, record.Cluster, l) {
 			continue
 		}
 		if !any {
