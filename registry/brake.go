@@ -34,10 +34,10 @@ type Brake struct {
 	Content Digest // of the ids that are held: another agent knows by it that it holds the same
 	State   BrakeState
 
-	Services   int // of which something is held
-	Instances  int // that are held
-	OfServices int // that the cluster had when it began
-	Total      int // instances that the cluster had then
+	Services    int // of which something is held
+	Instances   int // that are held
+	OfServices  int // that the cluster had when it began
+	OfInstances int // that it had then
 
 	Since  time.Time // when it began, by the stream's clock
 	Until  time.Time // when it passes by itself, likewise; zero: never
@@ -54,7 +54,7 @@ func (b Brake) Note(text string) Note {
 	data := map[string]string{
 		"id": b.ID, "content": b.Content.String(), "state": string(b.State),
 		"services": strconv.Itoa(b.Services), "instances": strconv.Itoa(b.Instances),
-		"of_services": strconv.Itoa(b.OfServices), "of_instances": strconv.Itoa(b.Total),
+		"of_services": strconv.Itoa(b.OfServices), "of_instances": strconv.Itoa(b.OfInstances),
 		"since": b.Since.UTC().Format(time.RFC3339Nano), "policy": "hold",
 	}
 	if !b.Until.IsZero() {
@@ -88,7 +88,7 @@ func ParseBrake(n Note) (Brake, error) {
 		return bad("content")
 	}
 	for field, number := range map[string]*int{
-		"services": &b.Services, "instances": &b.Instances, "of_services": &b.OfServices, "of_instances": &b.Total,
+		"services": &b.Services, "instances": &b.Instances, "of_services": &b.OfServices, "of_instances": &b.OfInstances,
 	} {
 		var err error
 		if *number, err = strconv.Atoi(n.Data[field]); err != nil || *number < 0 {

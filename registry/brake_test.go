@@ -14,7 +14,7 @@ import (
 func held() registry.Brake {
 	return registry.Brake{
 		ID: "3f9a12bc77de", Content: registry.Digest{1, 2, 3}, State: registry.BrakeHeld,
-		Services: 50, Instances: 100, OfServices: 100, Total: 200,
+		Services: 50, Instances: 100, OfServices: 100, OfInstances: 200,
 		Since: time.Date(2026, 11, 22, 9, 0, 0, 5, time.UTC), Until: time.Date(2026, 11, 22, 9, 15, 0, 5, time.UTC),
 		By: "ada@bridge", Reason: "a fault – not the truth", Names: []string{"default/a", "default/b"},
 	}

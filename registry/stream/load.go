@@ -158,9 +158,9 @@ func (s *search) take(m storedMessage) {
 
 func (s *search) exhausted() bool { return s.looked >= factMessages || s.bytes >= factBytes }
 
-// watchOrders follows what is asked of one target.
+// watchOrders follows what is asked of one target, from the last order of each kind on.
 func (c *Conn) watchOrders(ctx context.Context, target string, f func(registry.Message)) error {
-	config := tailConfig{stream: EventsStream, filters: []string{ordersFor(target)}, policy: onlyNew, restart: true}
+	config := tailConfig{stream: EventsStream, filters: []string{ordersFor(target)}, policy: LastPerSubject, restart: true}
 	return c.follow(ctx, config, func(i item) error {
 		if i.sequence == 0 {
 			return nil

@@ -16,7 +16,6 @@ const (
 	LastPerSubject Start = iota // the last message of each subject, in stream order
 	WholeHistory                // everything the stream holds
 	FromSequence                // everything from a sequence on
-	onlyNew                     // nothing that is stored before the read begins
 )
 
 // StartAt says what to read. The zero value is the last message of each subject of

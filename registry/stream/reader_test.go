@@ -304,26 +304,39 @@ func TestLoadFactAndLoadWriter(t *testing.T) {
 
 func TestOrders(t *testing.T) {
 	c := connect(t, 1)
-	if err := c.OrderResync(t.Context(), "amber", "before the watch"); err != nil {
+	for n := range 3 {
+		if err := c.OrderResync(t.Context(), "amber", fmt.Sprint("before the watch ", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decision := registry.Order{Kind: registry.OrderBrake, Target: "amber", By: "ada", Decision: registry.Approve, Held: "x"}
+	if _, err := c.PutOrder(t.Context(), decision, "test", registry.CauseChange, stream.AnySequence); err != nil {
 		t.Fatal(err)
 	}
 	got := make(chan registry.Message, 10)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Writer("amber").WatchOrders(ctx, func(m registry.Message) { got <- m }) }()
-	for n := 0; len(got) == 0 && n < 100; n++ { // until the watch has begun
-		if err := c.OrderResync(t.Context(), "bronze", "not for amber"); err != nil {
-			t.Fatal(err)
+	expect := func(kind, reason string) {
+		t.Helper()
+		select {
+		case m := <-got:
+			if m.Refused != nil || m.Event.Order.Target != "amber" || m.Event.Order.Reason != reason || m.Event.Order.Kind != kind {
+				t.Errorf("order: %+v %v, want %s %q", m.Event, m.Refused, kind, reason)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no order %s %q comes", kind, reason)
 		}
-		if err := c.OrderResync(t.Context(), "amber", "it differs"); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	m := <-got
-	if m.Refused != nil || m.Event.Order.Target != "amber" || m.Event.Order.Reason != "it differs" || m.Event.Order.Kind != registry.OrderResync {
-		t.Errorf("order: %+v %v", m.Event, m.Refused)
+	expect(registry.OrderResync, "before the watch 2") // what stands is told first: nobody misses a decision
+	expect(registry.OrderBrake, "")
+	if err := c.OrderResync(t.Context(), "bronze", "not for amber"); err != nil {
+		t.Fatal(err)
 	}
+	if err := c.OrderResync(t.Context(), "amber", "it differs"); err != nil {
+		t.Fatal(err)
+	}
+	expect(registry.OrderResync, "it differs")
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("WatchOrders() = %v", err)

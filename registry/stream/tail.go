@@ -56,7 +56,6 @@ type tail struct {
 	target uint64     // the end is not reached before this sequence
 	ended  bool       // the end was reached by this consumer
 	once   bool       // … by any
-	first  uint64     // where a read of only what is new begins
 
 	opened  bool      // the stream was there once
 	created time.Time // of the stream that is being read; zero until it was seen
@@ -116,7 +115,7 @@ func (t *tail) run(ctx context.Context) error {
 func (t *tail) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.last, t.target, t.once, t.first = position{}, 0, false, 0
+	t.last, t.target, t.once = position{}, 0, false
 	t.created, t.doubted = time.Time{}, 0
 }
 
@@ -222,7 +221,7 @@ func (t *tail) begin(info *jetstream.StreamInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.opened = true
-	t.created, t.target, t.first = info.Created, t.atLeast, info.State.LastSeq+1
+	t.created, t.target = info.Created, t.atLeast
 }
 
 // aim sets the end that is to be reached: what the stream's leader holds once the
@@ -320,8 +319,6 @@ func (t *tail) consumerConfig() jetstream.ConsumerConfig {
 		config.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
 	case t.policy == FromSequence:
 		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, max(t.sequence, 1)
-	case t.policy == onlyNew:
-		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, t.first
 	default:
 		config.DeliverPolicy = jetstream.DeliverAllPolicy
 	}

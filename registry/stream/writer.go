@@ -179,9 +179,9 @@ func (w *Writer) acknowledged(sequence uint64) {
 	}
 }
 
-// WatchOrders calls f for every order to this writer's cluster that is stored from
-// now on, until ctx ends; it then returns ctx's error. Calls do not overlap. An
-// order that can't be read is given with Refused set.
+// WatchOrders calls f for the last order of each kind to this writer's cluster, as it
+// stands, and for every one that is stored later, until ctx ends; it then returns
+// ctx's error. Calls do not overlap. An order that can't be read is given with Refused set.
 func (w *Writer) WatchOrders(ctx context.Context, f func(registry.Message)) error {
 	return w.conn.watchOrders(ctx, string(w.writer), f)
 }
