@@ -40,6 +40,7 @@ var rooms = []room{
 	{"liveness/observer", "./registry ./liveness github.com/cenkalti/backoff/v5"},
 	{"dnsserver/batch", "golang.org/x/sys/unix"},
 	{"dnsserver/...", "./registry ./dnsserver/... github.com/miekg/dns github.com/dchest/siphash"},
+	{"liveness/probe", "./registry"},
 	{"sync/edge", "./registry github.com/cenkalti/backoff/v5"},
 	{"sync/consul", "./registry github.com/hashicorp/consul/api golang.org/x/sync/errgroup"},
 	{"sync/nacos", "./registry github.com/nacos-group/nacos-sdk-go/v2/... google.golang.org/grpc/... google.golang.org/protobuf/..."}, // gRPC is the SDK's wire
