@@ -83,12 +83,12 @@ func (v *View) Since(sequence uint64) (older *View, changed Delta, ok bool) {
 			old.undoOrder(before, &changed)
 		}
 	}
+	slices.SortFunc(changed.Names, Labels.Compare)
+	changed.Names = slices.Compact(changed.Names)
 	if len(changed.Names) > 0 {
 		old.names = names.freeze()
 		old.listed = v.relisted(&old, changed.Names)
 	}
-	slices.SortFunc(changed.Names, Labels.Compare)
-	changed.Names = slices.Compact(changed.Names)
 	slices.Sort(changed.Clusters)
 	changed.Clusters = slices.Compact(changed.Clusters)
 	if len(changed.Names) > MaxChangedNames {

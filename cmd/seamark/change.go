@@ -222,6 +222,12 @@ func zoneFields(z registry.ZoneRecord) [][2]string {
 	for _, s := range z.TTLByService {
 		fields = append(fields, [2]string{"ttl_by_service " + string(s.Pattern), fmt.Sprint(s.TTL)})
 	}
+	if z.StaleTTL != 0 {
+		fields = append(fields, [2]string{"stale_ttl", fmt.Sprint(z.StaleTTL)})
+	}
+	for _, p := range z.Withdraw {
+		fields = append(fields, [2]string{"withdraw " + string(p), "yes"})
+	}
 	for _, n := range z.Nameservers {
 		fields = append(fields, [2]string{"nameserver " + n.Name, fmt.Sprint(n.Addresses)})
 	}

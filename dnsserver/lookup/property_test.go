@@ -40,10 +40,12 @@ func drawWorld(t *rapid.T) *lookuptest.World {
 	for range rapid.IntRange(0, 40).Draw(t, "events") {
 		cluster := rapid.SampledFrom(someClusters).Draw(t, "cluster")
 		namespace, name := rapid.SampledFrom(someNamespaces).Draw(t, "namespace"), rapid.SampledFrom(someNames).Draw(t, "name")
-		switch rapid.IntRange(0, 9).Draw(t, "what") {
+		switch rapid.IntRange(0, 13).Draw(t, "what") {
 		case 0:
 			z := lookuptest.Zone()
-			z.TTL = rapid.IntRange(1, 30).Draw(t, "ttl")
+			z.TTL = rapid.SampledFrom([]int{z.TTL, z.TTL, 1, 9, 30}).Draw(t, "ttl")
+			z.Withdraw = rapid.SampledFrom([][]registry.Pattern{nil, {"shop/*"}}).Draw(t, "withdraw")
+			z.StaleTTL = rapid.IntRange(0, 4).Draw(t, "stale ttl")
 			if rapid.Bool().Draw(t, "no name servers") {
 				z.Nameservers = nil
 			}
@@ -52,11 +54,34 @@ func drawWorld(t *rapid.T) *lookuptest.World {
 			w.Cluster(cluster, drawGateways(t)...)
 		case 3:
 			w.Forget(cluster, namespace, name)
+		case 4, 5:
+			w.State(cluster, rapid.SampledFrom([]registry.Liveness{
+				registry.Up, registry.Unreachable, registry.Stale, registry.Down, registry.Gone,
+			}).Draw(t, "state"), rapid.SampledFrom([][]string{nil, nil, {"gw-0"}, {"gw-0", "gw-1", "gw-2"}}).Draw(t, "failing")...)
+		case 6:
+			w.Order(drawOrder(t, cluster, registry.ServiceKey{Namespace: namespace, Name: name}.Labels()))
 		default:
 			w.Service(cluster, namespace, name, drawInstances(t)...)
 		}
 	}
 	return w
+}
+
+// drawOrder drains a cluster, a gateway or a service, lets a cluster leave, or ends
+// any of these.
+func drawOrder(t *rapid.T, cluster registry.ClusterID, labels registry.Labels) registry.Order {
+	gateway := ""
+	if rapid.Bool().Draw(t, "of a gateway") {
+		gateway, labels = "gw-0", registry.Labels{}
+	}
+	o := registry.Order{
+		Kind: registry.OrderDrain, Target: registry.DrainTarget(cluster, gateway, labels),
+		Force: rapid.Bool().Draw(t, "force"), Lifted: rapid.Bool().Draw(t, "lifted"),
+	}
+	if rapid.IntRange(0, 3).Draw(t, "leave") == 0 {
+		o.Kind, o.Target = registry.OrderLeave, string(cluster)
+	}
+	return o
 }
 
 func drawGateways(t *rapid.T) []registry.Gateway {

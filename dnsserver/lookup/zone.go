@@ -205,7 +205,8 @@ func ready(v *registry.View) bool { return v.Synced() && v.Zone() != nil }
 // reshapes reports whether two zone records give other records than NS, SOA and the
 // name servers' addresses.
 func reshapes(a, b *registry.ZoneRecord) bool {
-	return a.Name != b.Name || a.TTL != b.TTL || !slices.Equal(a.TTLByService, b.TTLByService)
+	return a.Name != b.Name || a.TTL != b.TTL || !slices.Equal(a.TTLByService, b.TTLByService) ||
+		a.StaleTTL != b.StaleTTL || !slices.Equal(a.Withdraw, b.Withdraw)
 }
 
 // Records yields the part's records in the View, RRsets in one piece; none when

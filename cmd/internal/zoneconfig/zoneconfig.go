@@ -19,6 +19,8 @@ type Zone struct {
 	TTL          config.Seconds            `yaml:"ttl" default:"5s" help:"time to live of answers, whole seconds"`
 	NegativeTTL  config.Seconds            `yaml:"negative_ttl" default:"5s" help:"time to live of negative answers, whole seconds"`
 	TTLByService map[string]config.Seconds `yaml:"ttl_by_service" help:"time to live by pattern of services: shop/*=15s"`
+	StaleTTL     config.Seconds            `yaml:"stale_ttl" default:"2s" help:"time to live of answers that may no longer hold, whole seconds"`
+	Withdraw     []string                  `yaml:"withdraw" help:"patterns of services that are answered with nothing when no cluster that is up can serve; all others with what was known last"`
 	Nameservers  []nameserver              `yaml:"nameservers"`
 	Contact      string                    `yaml:"contact" help:"mail address of who is responsible, as a domain name; hostmaster.<zone> when empty"`
 }
@@ -32,11 +34,14 @@ type nameserver struct {
 // sections are not looked at.
 func Load(path string) (registry.ZoneRecord, []config.Fault) {
 	var d struct {
-		Zone    Zone `yaml:"zone"`
-		NATS    any  `yaml:"nats"`
-		DNS     any  `yaml:"dns"`
-		Streams any  `yaml:"streams"`
-		HTTP    any  `yaml:"http"`
+		Zone       Zone `yaml:"zone"`
+		NATS       any  `yaml:"nats"`
+		DNS        any  `yaml:"dns"`
+		Probes     any  `yaml:"probes"`
+		Observer   any  `yaml:"observer"`
+		Checkpoint any  `yaml:"checkpoint"`
+		Streams    any  `yaml:"streams"`
+		HTTP       any  `yaml:"http"`
 	}
 	r := config.Load(&d, path, nil, pflag.NewFlagSet("", pflag.ContinueOnError))
 	z := d.Zone.Record(r)
@@ -51,6 +56,12 @@ func (z Zone) Record(r *config.Report) registry.ZoneRecord {
 	}
 	record := registry.ZoneRecord{
 		Name: qualified(z.Name), TTL: int(z.TTL), NegativeTTL: int(z.NegativeTTL), Contact: qualified(z.Contact),
+	}
+	if record.StaleTTL = int(z.StaleTTL); record.StaleTTL == registry.DefaultStaleTTL {
+		record.StaleTTL = 0 // as in records of those who do not know the setting
+	}
+	for _, pattern := range z.Withdraw {
+		record.Withdraw = append(record.Withdraw, registry.Pattern(pattern))
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(z.TTLByService)) {
 		record.TTLByService = append(record.TTLByService, registry.ServiceTTL{Pattern: registry.Pattern(pattern), TTL: int(z.TTLByService[pattern])})
