@@ -55,14 +55,14 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		a.server.observer.Dropped(a.protocol, dropOf(err))
 		return reply{}, false
 	}
-	signature := a.signature(query, &q)
 	settings := a.server.settings.Load()
+	signature := a.signature(query, &q, settings)
 	limits := a.limits(&q, settings)
 	var response lookup.Response
 	var shorter *lookup.Response
 	if asksForZone(&q) {
 		var zone *outbound
-		if response, shorter, zone = a.transfer(query, &q, client, signature); zone != nil {
+		if response, shorter, zone = a.transfer(query, &q, client, signature, settings); zone != nil {
 			return reply{zone: zone}, true
 		}
 		a.checkCookie(&q, client, settings, &limits.OPT)
@@ -72,6 +72,7 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		v, response = a.decide(&q, client, settings, &limits.OPT)
 		a.options(&q, v, settings, &limits.OPT)
 	}
+	size := limits.Size
 	if signature != nil {
 		limits.Size -= signature.Room()
 	}
@@ -80,7 +81,12 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		message, outcome = a.builder.Build(a.buffer[prefix:], &q, shorter, limits)
 	}
 	if signature != nil {
-		message = signature.Sign(message, time.Now())
+		if len(message)+signature.Room() > size {
+			message, outcome = a.bare(&q, outcome, limits)
+		}
+		if len(message)+signature.Room() <= size { // else the names are nobody's: no key has one, nor an algorithm
+			message = signature.Sign(message, time.Now())
+		}
 	}
 	if outcome.Truncated {
 		a.server.observer.Noted(a.protocol, NoteTruncated)
@@ -90,6 +96,19 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		a.server.noteCut(&q)
 	}
 	return reply{message: message, rcode: outcome.RCode}, true
+}
+
+// bare makes the reply of which a signature leaves room for nothing else, as where both
+// the key and the name that is asked are very long: truncated, and with neither options
+// nor the question (RFC 8945 §5.3 keeps that, but a datagram has no room for it).
+func (a *answerer) bare(q *packet.Query, outcome packet.Outcome, limits packet.Limits) ([]byte, packet.Outcome) {
+	bare := packet.Query{ID: q.ID, Opcode: q.Opcode, RD: q.RD, RCode: q.RCode, EDNS: q.EDNS, DO: q.DO}
+	limits.OPT = packet.OPT{}
+	outcome.Truncated = true
+	message, built := a.builder.Build(a.buffer[prefix:], &bare, &lookup.Response{}, limits)
+	message[2] |= 0x02 // TC
+	outcome.RCode = built.RCode
+	return message, outcome
 }
 
 // zone returns what the zone says, and the View that says it.

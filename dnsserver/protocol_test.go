@@ -394,15 +394,61 @@ func TestCase(t *testing.T) {
 	}
 }
 
-// Every opcode but QUERY is NOTIMP: the header alone, flags clear.
+// Every opcode but QUERY and NOTIFY is NOTIMP: the header alone, flags clear.
 func TestOpcodes(t *testing.T) {
 	s := start(t, Config{}, harbours())
 	for opcode := 1; opcode <= 15; opcode++ {
 		for _, body := range []string{"", "\x04mesh\x08internal\x00\x00\x06\x00\x01", "garbage"} {
 			query := append([]byte{0xab, 0xcd, byte(opcode<<3) | 0x07, 0xf5, 0, 1, 0, 2, 0, 3, 0, 4}, body...)
 			want := []byte{0xab, 0xcd, 0x80 | byte(opcode<<3), dns.RcodeNotImplemented, 0, 0, 0, 0, 0, 0, 0, 0}
+			if opcode == dns.OpcodeNotify && body != "" && body != "garbage" {
+				want[3], want[5] = dns.RcodeNotAuth, 1
+				want = append(want, body...)
+			}
 			if got := s.exchangeRaw(t, query); !bytes.Equal(got, want) {
 				t.Errorf("opcode %d: got %x, want %x", opcode, got, want)
+			}
+		}
+	}
+}
+
+// TestReplyToOtherOpcodesHasOPT: where the message has an OPT record the reply has one,
+// whatever the opcode (RFC 6891 §6.1.1); else none.
+func TestReplyToOtherOpcodesHasOPT(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, opcode := range []int{dns.OpcodeStatus, dns.OpcodeNotify, dns.OpcodeUpdate} {
+		for _, edns := range []bool{true, false} {
+			q := new(dns.Msg)
+			q.SetQuestion("mesh.internal.", dns.TypeSOA)
+			q.Opcode = opcode
+			q.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "mesh.internal.", Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(192, 0, 2, 1)}}
+			if edns {
+				q.SetEdns0(4096, true)
+			}
+			want := dns.RcodeNotImplemented
+			if opcode == dns.OpcodeNotify {
+				want = dns.RcodeNotAuth
+			}
+			got := s.exchange(t, UDP, q)
+			opt := got.IsEdns0()
+			if got.Rcode != want || got.Opcode != opcode || len(got.Answer) > 0 || (opt != nil) != edns || edns && (!opt.Do() || opt.UDPSize() != 1232 || len(opt.Option) > 0) {
+				t.Errorf("opcode %d, EDNS %v: %v", opcode, edns, got)
+			}
+		}
+	}
+}
+
+// TestInboundNotifyIsRefused: we are nobody's secondary, and say so (RFC 1996 §3.10)
+// rather than that we do not know the opcode.
+func TestInboundNotifyIsRefused(t *testing.T) {
+	s := start(t, Config{}, harbours())
+	for _, protocol := range []Protocol{UDP, TCP} {
+		for _, zone := range []string{"mesh.internal.", "example.org."} {
+			q := new(dns.Msg)
+			q.SetNotify(zone)
+			got := s.exchange(t, protocol, q)
+			if got.Rcode != dns.RcodeNotAuth || got.Authoritative || len(got.Question) != 1 || got.Question[0] != q.Question[0] {
+				t.Errorf("%s, %s: %v", protocol, zone, got)
 			}
 		}
 	}

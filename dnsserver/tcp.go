@@ -106,7 +106,7 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	c := &connection{TCPConn: conn, address: addressOf(conn)}
-	c.out = bufio.NewWriterSize(deadlineWriter{conn, s.settings.Load().WriteTimeout}, 4<<10)
+	c.out = bufio.NewWriterSize(deadlineWriter{conn, func() time.Duration { return s.settings.Load().WriteTimeout }}, 4<<10)
 	defer c.zones.Wait()
 	in := bufio.NewReaderSize(c, 4<<10)
 	var message bytes.Buffer
@@ -232,14 +232,15 @@ func readMessage(in *bufio.Reader, message *bytes.Buffer) (begun bool, err error
 	return true, err
 }
 
-// deadlineWriter gives each write to a connection its own deadline.
+// deadlineWriter gives each write to a connection its own deadline, by the timeout that
+// is set then.
 type deadlineWriter struct {
 	conn    net.Conn
-	timeout time.Duration
+	timeout func() time.Duration
 }
 
 func (w deadlineWriter) Write(b []byte) (int, error) {
-	if err := w.conn.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+	if err := w.conn.SetWriteDeadline(time.Now().Add(w.timeout())); err != nil {
 		return 0, err
 	}
 	return w.conn.Write(b)

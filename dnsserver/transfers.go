@@ -13,7 +13,6 @@ import (
 	"github.com/seamark-mesh/seamark/dnsserver/packet"
 	"github.com/seamark-mesh/seamark/dnsserver/transfer"
 	"github.com/seamark-mesh/seamark/dnsserver/tsig"
-	"github.com/seamark-mesh/seamark/registry"
 )
 
 // transfers is what all transfers of a server share.
@@ -39,11 +38,11 @@ func asksForZone(q *packet.Query) bool {
 // signature verifies a signed query. It returns nil for one that is not, and else
 // what the reply is signed with; the query's RCode says whether it is to be answered
 // (RFC 8945 §5.2).
-func (a *answerer) signature(query []byte, q *packet.Query) *tsig.Reply {
+func (a *answerer) signature(query []byte, q *packet.Query, settings *Settings) *tsig.Reply {
 	if !q.Signed || q.RCode != dns.RcodeNotAuth {
 		return nil
 	}
-	signature, err := tsig.Verify(query, a.server.settings.Load().Transfer.Keys, time.Now())
+	signature, err := tsig.Verify(query, settings.Transfer.Keys, time.Now())
 	switch {
 	case err != nil:
 		q.RCode = dns.RcodeFormatError
@@ -66,9 +65,9 @@ type outbound struct {
 // transfer decides about a query for AXFR or IXFR. Either the response is what to
 // answer, with shorter in its place when it does not fit; or the outbound is to be run,
 // and has a slot.
-func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, signature *tsig.Reply) (response lookup.Response, shorter *lookup.Response, zone *outbound) {
+func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, signature *tsig.Reply, all *Settings) (response lookup.Response, shorter *lookup.Response, zone *outbound) {
 	s := a.server
-	settings, kind := &s.settings.Load().Transfer, transfer.AXFR
+	settings, kind := &all.Transfer, transfer.AXFR
 	if q.Type == dns.TypeIXFR {
 		kind = transfer.IXFR
 	}
@@ -98,7 +97,7 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 	}
 	plan, ready := transfer.ForAXFR(v)
 	if kind == transfer.IXFR {
-		serial, ok := serialOf(query)
+		serial, ok := serialOf(query, q.Name)
 		if !ok {
 			return lookup.Response{RCode: dns.RcodeFormatError}, nil, nil
 		}
@@ -115,7 +114,7 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 		}}, nil, nil
 	}
 	if a.protocol == UDP || plan.Shape == transfer.Current {
-		return a.atOnce(v, plan)
+		return a.atOnce(plan, all.UDPPayload)
 	}
 	if !s.transfers.slots.Take(settings.AtOnce) {
 		s.observer.Transferred(kind, transfer.Busy)
@@ -125,7 +124,7 @@ func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, si
 		kind: kind, plan: plan, client: client, limits: *settings,
 		request: transfer.Request{
 			ID: q.ID, RD: q.RD, Question: bytes.Clone(q.Question), EDNS: q.EDNS, DO: q.DO,
-			Payload: uint16(s.settings.Load().UDPPayload), Reply: signature,
+			Payload: uint16(all.UDPPayload), Reply: signature,
 		},
 	}
 }
@@ -136,9 +135,9 @@ const datagramParts = 16
 
 // atOnce is an IXFR in one message: the difference if it fits, else our SOA alone,
 // which tells the client to come by TCP (RFC 1995 §2).
-func (a *answerer) atOnce(v *registry.View, plan transfer.Plan) (response lookup.Response, shorter *lookup.Response, zone *outbound) {
+func (a *answerer) atOnce(plan transfer.Plan, payload int) (response lookup.Response, shorter *lookup.Response, zone *outbound) {
 	const smallest = 20 // bytes that a record takes at least
-	most := a.server.settings.Load().UDPPayload / smallest
+	most := payload / smallest
 	var records []dns.RR
 	for rr := range plan.Records() {
 		if records = append(records, rr); len(records) > most {
@@ -153,14 +152,14 @@ func (a *answerer) atOnce(v *registry.View, plan transfer.Plan) (response lookup
 	return lookup.Response{Authoritative: true, Answer: records}, &soa, nil
 }
 
-// serialOf reads the serial that an IXFR query's client has (RFC 1995 §3).
-func serialOf(query []byte) (serial uint32, ok bool) {
+// serialOf reads the serial that an IXFR query's client has of a zone (RFC 1995 §3).
+func serialOf(query []byte, zone string) (serial uint32, ok bool) {
 	var m dns.Msg
 	if err := m.Unpack(query); err != nil || len(m.Ns) != 1 {
 		return 0, false
 	}
 	soa, ok := m.Ns[0].(*dns.SOA)
-	if !ok {
+	if !ok || dns.CanonicalName(soa.Hdr.Name) != zone { // the serial of another zone says nothing of this one
 		return 0, false
 	}
 	return soa.Serial, true
@@ -178,7 +177,10 @@ func (s *Server) send(ctx context.Context, j *outbound, write func([]byte) error
 			err = errors.New("dnsserver: a panic")
 		}
 		result := transfer.Result(j.plan.Shape)
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			result = transfer.Stopped
+		case err != nil:
 			result = transfer.Failed
 		}
 		s.transfers.slots.Free() // before anybody can know that it has ended

@@ -192,6 +192,16 @@ func TestIXFR(t *testing.T) {
 	if err != nil || len(got) < 600 {
 		t.Errorf("over TCP: %d records, %v", len(got), err)
 	}
+	otherZone := ixfr(before)
+	otherZone.Ns[0].Header().Name = "Example.org."
+	if got := s.exchange(t, TCP, otherZone); got.Rcode != dns.RcodeFormatError {
+		t.Errorf("with another zone's serial: %v", got)
+	}
+	capitals := ixfr(g.View().Serial())
+	capitals.Ns[0].Header().Name = "Mesh.INTERNAL."
+	if got := s.exchange(t, TCP, capitals); got.Rcode != dns.RcodeSuccess || len(got.Answer) != 1 {
+		t.Errorf("with the zone's name in capitals: %v", got)
+	}
 	noSerial := axfr()
 	noSerial.Question[0].Qtype = dns.TypeIXFR
 	if got := s.exchange(t, TCP, noSerial); got.Rcode != dns.RcodeFormatError {
@@ -363,6 +373,8 @@ func TestTransferToOneWhoNeverReads(t *testing.T) {
 	if _, err := io.Copy(io.Discard, second); errors.Is(err, net.ErrClosed) {
 		t.Error(err)
 	}
+	s.seen.await(t, "axfr stopped", 1) // our own end is nobody's failure
+	s.seen.await(t, "axfr failed", 1)
 }
 
 // TestTransferTakesTooLong: a client that reads slowly does not keep a View for ever.

@@ -64,15 +64,47 @@ func Parse(packet []byte) (Query, error) {
 		Opcode: int(packet[2] >> 3 & 0x0f),
 		RD:     packet[2]&0x01 != 0,
 	}
+	r := reader{packet: packet, at: headerLength}
 	if q.Opcode != dns.OpcodeQuery {
-		q.RCode = dns.RcodeNotImplemented
+		q.parseOther(&r)
 		return q, nil
 	}
-	r := reader{packet: packet, at: headerLength}
 	if !q.parseQuestion(&r) || !q.parseRecords(&r) {
 		q.RCode = dns.RcodeFormatError
 	}
 	return q, nil
+}
+
+// parseOther reads of a message that is no query whether it has an OPT record, for the
+// reply has one then, too (RFC 6891 §6.1.1). A NOTIFY comes back with its question (RFC
+// 1996 §4.7): it is understood, and not for a primary.
+func (q *Query) parseOther(r *reader) {
+	q.RCode = dns.RcodeNotImplemented
+	for range r.count(questions) {
+		name, ok := r.questionName()
+		if !ok || len(r.packet)-r.at < 4 {
+			return
+		}
+		rrtype, class := r.uint16(), r.uint16()
+		if q.Opcode == dns.OpcodeNotify && r.count(questions) == 1 {
+			q.Name, q.Type, q.Class, q.Question = presentation(name), rrtype, class, r.packet[headerLength:r.at]
+		}
+	}
+	if q.Question != nil {
+		q.RCode = dns.RcodeNotAuth
+	}
+	other := r.count(answers) + r.count(authorities)
+	for n := range other + r.count(additionals) {
+		record, ok := r.record()
+		if !ok {
+			return
+		}
+		if record.rrtype == dns.TypeOPT && record.root && n >= other {
+			q.EDNS, q.Size = true, record.class
+			q.DO = record.ttl&0x8000 != 0
+			return
+		}
+	}
 }
 
 // parseQuestion reads the one question that a query has (RFC 9619), unless it is

@@ -160,8 +160,8 @@ func waitUntil(ctx context.Context, moment time.Time, sooner <-chan struct{}) bo
 	return true
 }
 
-// tell sends the latest news once, and reports whether the secondary took note of it
-// or said that it never will.
+// tell sends the latest news once, and reports whether the secondary took note of it. An
+// error is no such note: it may have no zone yet, or be busy.
 func (t *teller) tell(ctx context.Context) bool {
 	rcode, err := t.exchange(ctx, t.latest.Load())
 	switch {
@@ -178,9 +178,9 @@ func (t *teller) tell(ctx context.Context) bool {
 		t.observer.Transferred(Notify, Rejected)
 		if !t.silent {
 			t.silent = true
-			t.log.Warn("a secondary rejects NOTIFY", "secondary", t.target.String(), "rcode", dns.RcodeToString[rcode])
+			t.log.Warn("a secondary rejects NOTIFY: telling it again until it does not", "secondary", t.target.String(), "rcode", dns.RcodeToString[rcode])
 		}
-		return true
+		return false
 	}
 	t.observer.Transferred(Notify, Answered)
 	if t.silent {

@@ -238,12 +238,12 @@ func TestNotifyWaitsForTheAnswers(t *testing.T) {
 	s.answer(t, s.next(t), dns.RcodeSuccess)
 }
 
-// TestNotifyUntilAnswered: a secondary that is away is told until it answers, and one
-// that answers with an error is left alone; neither holds up the other.
+// TestNotifyUntilAnswered: a secondary that is away is told until it answers; another
+// secondary that answered is not told again.
 func TestNotifyUntilAnswered(t *testing.T) {
-	z, away, rejects := newZone(), newSecondary(t), newSecondary(t)
-	seen := notify(t, z, settingsOf(Target{Address: away.target}, Target{Address: rejects.target}), nil)
-	rejects.answer(t, rejects.next(t), dns.RcodeNotAuth)
+	z, away, here := newZone(), newSecondary(t), newSecondary(t)
+	seen := notify(t, z, settingsOf(Target{Address: away.target}, Target{Address: here.target}), nil)
+	here.answer(t, here.next(t), dns.RcodeSuccess)
 	away.next(t)
 	again := away.next(t)
 	foreign := *again.m
@@ -258,11 +258,34 @@ func TestNotifyUntilAnswered(t *testing.T) {
 	select {
 	case <-away.got:
 		t.Error("told again after it answered")
-	case <-rejects.got:
-		t.Error("told again after it said no")
+	case <-here.got:
+		t.Error("told again although another one was meant")
 	case <-time.After(1500 * time.Millisecond):
 	}
-	if seen.get("notify unanswered") != 2 || seen.get("notify rejected") != 1 || seen.get("notify answered") != 1 {
+	if seen.get("notify unanswered") != 2 || seen.get("notify answered") != 2 {
+		t.Errorf("counted %v", seen.all)
+	}
+}
+
+// TestNotifyAfterAnError: an error was taken for an answer, and the secondary, which
+// may only have been busy, never told again.
+func TestNotifyAfterAnError(t *testing.T) {
+	z, s := newZone(), newSecondary(t)
+	seen := notify(t, z, settingsOf(Target{Address: s.target}), nil)
+	first := s.next(t)
+	s.answer(t, first, dns.RcodeServerFailure)
+	second := s.next(t)
+	if pause := second.at.Sub(first.at); pause < 900*time.Millisecond || second.serial() != first.serial() {
+		t.Errorf("told of %d, then after %v of %d", first.serial(), pause, second.serial())
+	}
+	s.answer(t, second, dns.RcodeRefused)
+	s.answer(t, s.next(t), dns.RcodeSuccess)
+	for deadline := time.Now().Add(patience); seen.get("notify answered") == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("counted %v", seen.all)
+		}
+	}
+	if seen.get("notify rejected") != 2 || seen.get("notify unanswered") != 0 {
 		t.Errorf("counted %v", seen.all)
 	}
 }

@@ -26,6 +26,7 @@ const (
 	Refused    Result = "refused"    // the client may not have the zone
 	Busy       Result = "busy"       // too many run at the same time: SERVFAIL
 	Failed     Result = "failed"     // the client left, did not read, or took too long
+	Stopped    Result = "stopped"    // this server ended meanwhile
 	NotReady   Result = "not-ready"  // there is no zone yet: SERVFAIL
 	Answered   Result = "answered"   // a secondary took note
 	Rejected   Result = "rejected"   // a secondary answered with an error
