@@ -55,6 +55,10 @@ func (a *answerer) options(q *packet.Query, v *registry.View, settings *Settings
 	}
 }
 
+// smallestPointer is how many bytes a PTR record takes at least: two pointers to names,
+// the fixed fields, and a label of one letter.
+const smallestPointer = 2 + 10 + 2 + 2
+
 const keepAliveUnit = 100 * time.Millisecond // RFC 7828 §3.1
 
 // decide says what the zone, or the server about itself, says to a query whose packet
@@ -63,6 +67,9 @@ const keepAliveUnit = 100 * time.Millisecond // RFC 7828 §3.1
 func (a *answerer) decide(q *packet.Query, client netip.Addr, settings *Settings, opt *packet.OPT) (v *registry.View, response lookup.Response) {
 	good, bad := a.checkCookie(q, client, settings, opt)
 	question := lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class}
+	if a.protocol == UDP {
+		question.Most = settings.UDPPayload/smallestPointer + 1 // one more than fits: then the reply is truncated
+	}
 	switch {
 	case q.CookieOnly && !bad:
 		return nil, lookup.Response{RCode: dns.RcodeSuccess}

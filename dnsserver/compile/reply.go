@@ -239,7 +239,7 @@ func (t *Table) answer(name []byte, qtype uint16) (b *body, rcode int, ok bool) 
 			return nil, 0, false
 		}
 		return t.negative, dns.RcodeNameError, !t.negative.complete
-	case entry.node == branch && from > 0:
+	case entry.node == branch && (from > 0 || t.view.AnyUnknown()):
 		return nil, 0, false
 	}
 	n := indexOf(qtype)

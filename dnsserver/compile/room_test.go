@@ -65,3 +65,22 @@ func TestForgottenSetIsNotLeftOut(t *testing.T) {
 		t.Errorf("%d sets are left out, then %d", before, after)
 	}
 }
+
+// TestBranchIsNoAnswerWhileAServiceIsLookedFor: a namespace's own name may be a service's,
+// too, as long as something is still looked for.
+func TestBranchIsNoAnswerWhileAServiceIsLookedFor(t *testing.T) {
+	t.Parallel()
+	fold := registry.NewFold()
+	for _, m := range lookuptest.Harbours().Messages() {
+		fold.Apply(m)
+	}
+	fold.Synced()
+	query := question("lab.svc.mesh.internal.", dns.TypeA)
+	if !compare(t, tableOf(fold.View()), query, 0) {
+		t.Error("a namespace's name goes the complete path")
+	}
+	fold.Missing(registry.Fact{Writer: "amber", Kind: registry.KindService, Service: registry.ServiceKey{Namespace: "default", Name: "lab"}}, true)
+	if compare(t, tableOf(fold.View()), query, 0) {
+		t.Error("NODATA where a service may be")
+	}
+}

@@ -12,6 +12,9 @@ type Question struct {
 	Name  string
 	Type  uint16
 	Class uint16
+
+	// Most, when above 0, is how many records a list need have: more could not be sent.
+	Most int
 }
 
 // Response is the answer as values, without the OPT record. Its sections are in
@@ -67,8 +70,9 @@ func Answer(v *registry.View, q Question) Response {
 		return failure(dns.RcodeFormatError, dns.ExtendedErrorCodeInvalidQueryType, "the type can't be asked for")
 	}
 	p := find(v, name, labels)
+	p.most = q.Most
 	switch {
-	case p.kind == absent && mayExist(v, labels):
+	case p.kind == absent && mayExist(v, labels), p.kind == branch && mayBeService(v, labels):
 		return failure(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "what a cluster says of this name is still looked for")
 	case p.kind == absent:
 		return negative(v, dns.RcodeNameError)

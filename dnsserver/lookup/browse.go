@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -120,17 +121,17 @@ func (p place) hasType(v *registry.View, port string) bool {
 	return isType(port) && p.anyGateway(v, func(g registry.Gateway) bool { return g.Ports[port] > 0 })
 }
 
-// instances returns the services of a type in a namespace, sorted.
-func instances(v *registry.View, namespace, port string) []string {
-	names, _ := v.Listed(namespace)
-	var all []string
-	for _, name := range names {
-		e, ok := v.Lookup(registry.Labels{Namespace: namespace, Name: name})
-		if ok && (place{kind: service, entry: e}).hasType(v, port) {
-			all = append(all, name)
+// instances yields the services of a type in a namespace, sorted.
+func instances(v *registry.View, namespace, port string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		names, _ := v.Listed(namespace)
+		for _, name := range names {
+			e, ok := v.Lookup(registry.Labels{Namespace: namespace, Name: name})
+			if ok && (place{kind: service, entry: e}).hasType(v, port) && !yield(name) {
+				return
+			}
 		}
 	}
-	return all
 }
 
 // browsable returns the namespaces that the zone lists.
@@ -200,25 +201,31 @@ func findInstance(v *registry.View, l registry.Labels, label string) place {
 	return p
 }
 
-// pointers returns the PTR records at a place.
+// pointers returns the PTR records at a place, and no more than p.most of them.
 func (p place) pointers(v *registry.View, owner string) []dns.RR {
 	zone := v.Zone()
-	var labels []string // in front of the name that stands behind all of them
+	var labels iter.Seq[string] // in front of the name that stands behind all of them
 	behind := "." + p.namespace + ".svc." + zone.Name
 	switch {
 	case p.kind == domains:
-		labels, behind = browsable(v), ".svc."+zone.Name
+		labels, behind = slices.Values(browsable(v)), ".svc."+zone.Name
 	case p.kind == serviceTypes:
-		for _, t := range types(v, p.namespace) {
-			labels = append(labels, "_"+t+"."+tcpLabel)
-		}
+		labels, behind = slices.Values(types(v, p.namespace)), "."+tcpLabel+behind
 	case p.namespace != "":
 		labels, behind = instances(v, p.namespace, p.port), "._"+p.port+"."+tcpLabel+behind
+	default:
+		return nil
 	}
 	var all []dns.RR
-	for _, label := range labels {
+	for label := range labels {
+		if p.kind == serviceTypes {
+			label = "_" + label
+		}
 		if target := label + behind; len(target) <= maxName {
 			all = append(all, &dns.PTR{Hdr: header(owner, dns.TypePTR, lifetime(v, zone.TTL)), Ptr: target})
+		}
+		if len(all) == p.most && p.most > 0 {
+			break
 		}
 	}
 	return all

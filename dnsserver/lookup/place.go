@@ -36,6 +36,7 @@ type place struct {
 
 	namespace string // of a list: whose; also where a service's port has the same name as a type
 	instance  bool   // of a service: it is looked at as an instance of the type that is its port
+	most      int    // of a list: how many records it need have; 0: all
 }
 
 // The labels in front of which a port stands.

@@ -37,5 +37,17 @@ func mayExist(v *registry.View, head string) bool {
 	return false
 }
 
+// mayBeService reports whether a name that is a branch, head being its part above the
+// zone, may be a service as well: <name>.svc is a namespace, and what a cluster says of the
+// service of that name in the default namespace is still looked for. NODATA would say that
+// the service has no address.
+func mayBeService(v *registry.View, head string) bool {
+	if !v.AnyUnknown() {
+		return false
+	}
+	label, short := strings.CutSuffix(head, ".svc")
+	return short && !strings.Contains(label, ".") && v.Unknown(registry.Labels{Namespace: registry.DefaultNamespace, Name: label})
+}
+
 // browsed reports whether labels in front of a namespace's lead to its lists.
 func browsed(labels []string) bool { return strings.HasPrefix(labels[0], "_") }

@@ -25,7 +25,8 @@ func TestWhatIsStillLookedForIsNotDenied(t *testing.T) {
 	missing("shop", "pay")
 	missing("Yard", "crane")
 	missing("default", "mail")
-	missing("shop", "web") // known elsewhere: answered as far as it is known
+	missing("default", "lab") // there is a namespace lab
+	missing("shop", "web")    // known elsewhere: answered as far as it is known
 	v := f.View()
 	for name, want := range map[string]int{
 		"pay.shop.svc":                    dns.RcodeServerFailure,
@@ -36,6 +37,9 @@ func TestWhatIsStillLookedForIsNotDenied(t *testing.T) {
 		"yard.amber.cluster":              dns.RcodeServerFailure,
 		"mail.svc":                        dns.RcodeServerFailure,
 		"mail.default.svc":                dns.RcodeServerFailure,
+		"lab.default.svc":                 dns.RcodeServerFailure,
+		"_http._tcp.lab.default.svc":      dns.RcodeServerFailure,
+		"alone.lab.svc":                   dns.RcodeSuccess,
 		"_services._dns-sd._udp.yard.svc": dns.RcodeServerFailure,
 		"never.shop.svc":                  dns.RcodeNameError,
 		"never.svc":                       dns.RcodeNameError,
@@ -52,5 +56,36 @@ func TestWhatIsStillLookedForIsNotDenied(t *testing.T) {
 		if got := lookup.Answer(before, q); want != dns.RcodeSuccess && got.RCode != dns.RcodeNameError {
 			t.Errorf("%s, before: %s, want NXDOMAIN", name, dns.RcodeToString[got.RCode])
 		}
+	}
+}
+
+// TestNamespaceDoesNotHideAServiceThatIsLookedFor: <name>.svc is a namespace, and may be
+// a service of the default namespace of which only garbage is known yet; NODATA said
+// that it has no address.
+func TestNamespaceDoesNotHideAServiceThatIsLookedFor(t *testing.T) {
+	f := registry.NewFold()
+	for _, m := range lookuptest.Harbours().Messages() {
+		f.Apply(m)
+	}
+	f.Synced()
+	ask := func(qtype uint16) lookup.Response {
+		return lookup.Answer(f.View(), lookup.Question{Name: "lab.svc.mesh.internal.", Type: qtype, Class: dns.ClassINET})
+	}
+	fact := registry.Fact{Writer: "amber", Kind: registry.KindService, Service: registry.ServiceKey{Namespace: "default", Name: "lab"}}
+	for _, missing := range []bool{false, true, false} {
+		f.Missing(fact, missing)
+		want := dns.RcodeSuccess
+		if missing {
+			want = dns.RcodeServerFailure
+		}
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeTXT, dns.TypeSOA} {
+			if got := ask(qtype); got.RCode != want || len(got.Answer) > 0 {
+				t.Errorf("missing %v: %s %+v", missing, dns.RcodeToString[got.RCode], got)
+			}
+		}
+	}
+	f.Missing(registry.Fact{Writer: "amber", Kind: registry.KindService, Service: registry.ServiceKey{Namespace: "lab", Name: "other"}}, true)
+	if got := ask(dns.TypeA); got.RCode != dns.RcodeSuccess {
+		t.Errorf("with another service of the namespace missing: %s", dns.RcodeToString[got.RCode])
 	}
 }

@@ -160,6 +160,31 @@ func checkChanged(t interface{ Fatalf(string, ...any) }, older, newer *registry.
 	}
 }
 
+// TestListIsMadeAsFarAsItIsSent: of a list that can't be sent as a whole only so much is
+// made that it shows, the first ones.
+func TestListIsMadeAsFarAsItIsSent(t *testing.T) {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	w.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "203.0.113.1"))
+	for n := range 200 {
+		w.Service("amber", "shop", fmt.Sprintf("s-%04d", n), lookuptest.Instance("a", registry.Passing, ""))
+		w.Service("amber", fmt.Sprintf("space-%d", n), "s", lookuptest.Instance("a", registry.Passing, ""))
+	}
+	v := w.View()
+	for name, whole := range map[string]int{"_http._tcp.shop.svc.mesh.internal.": 200, "b._dns-sd._udp.mesh.internal.": 201, "_services._dns-sd._udp.shop.svc.mesh.internal.": 1} {
+		all := ask(v, name, "PTR").Answer
+		if len(all) != whole {
+			t.Fatalf("%s: %d records, want %d", name, len(all), whole)
+		}
+		for most, want := range map[int]int{1: 1, 70: min(whole, 70), 200: min(whole, 200), 1000: whole} {
+			r := lookup.Answer(v, lookup.Question{Name: name, Type: dns.TypePTR, Class: dns.ClassINET, Most: most})
+			if len(r.Answer) != want || !slices.EqualFunc(r.Answer, all[:want], dns.IsDuplicate) {
+				t.Errorf("%s: %d records of at most %d, want %d", name, len(r.Answer), most, want)
+			}
+		}
+	}
+}
+
 // TestListTooLong: a namespace with too many names can't be browsed, and can be again
 // when one leaves; its services are answered all the same.
 func TestListTooLong(t *testing.T) {
