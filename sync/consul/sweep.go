@@ -30,18 +30,11 @@ func (w *session) sweepNodes(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		var visits []visit
-		listed := make(chan struct{})
-		if !w.send(ctx, func() {
+		if !w.run(ctx, func() {
 			for _, n := range w.nodes {
 				visits = append(visits, visit{node: n, name: n.wire.Node, index: n.index})
 			}
-			close(listed)
 		}) {
-			return context.Cause(ctx)
-		}
-		select {
-		case <-listed:
-		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 		group, ctx := errgroup.WithContext(ctx)

@@ -61,7 +61,7 @@ func follow[T any](ctx context.Context, w *session, s stream, take func(r reply,
 		}
 		rest := max(s.gap-time.Since(sent), min(time.Duration(len(r.body))*restPerByte, maxRest))
 		r.body = nil
-		if !w.send(ctx, func() { take(r, v) }) {
+		if !w.run(ctx, func() { take(r, v) }) {
 			return nil
 		}
 		if rest > leastRest && pause(ctx, rest) != nil {
