@@ -3,8 +3,6 @@ package compile_test
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -97,85 +95,6 @@ func opt(size uint16, do bool) []byte {
 	return b
 }
 
-var (
-	clusters   = []registry.ClusterID{"amber", "bronze", "web"}
-	namespaces = []string{"default", "shop", "Shop", "web"}
-	names      = []string{"web", "WEB", "a.b", "a-b", "shop"}
-)
-
-func drawWorld(t *rapid.T) *lookuptest.World {
-	w := &lookuptest.World{}
-	w.Zone(lookuptest.Zone())
-	for range rapid.IntRange(0, 40).Draw(t, "events") {
-		cluster := rapid.SampledFrom(clusters).Draw(t, "cluster")
-		namespace, name := rapid.SampledFrom(namespaces).Draw(t, "namespace"), rapid.SampledFrom(names).Draw(t, "name")
-		switch rapid.IntRange(0, 17).Draw(t, "what") {
-		case 0:
-			z := lookuptest.Zone()
-			z.TTL = rapid.IntRange(1, 30).Draw(t, "ttl")
-			z.Withdraw = rapid.SampledFrom([][]registry.Pattern{nil, {"shop/*"}}).Draw(t, "withdraw")
-			z.StaleTTL = rapid.IntRange(0, 4).Draw(t, "stale ttl")
-			if rapid.Bool().Draw(t, "elsewhere") {
-				z.Name, z.Nameservers, z.Contact = "example.org.", nil, "root.example.com."
-			}
-			w.Zone(z)
-		case 1, 2, 3:
-			w.Cluster(cluster, drawGateways(t)...)
-		case 4:
-			w.Forget(cluster, namespace, name)
-		case 5, 6, 7:
-			failing := rapid.SampledFrom([][]string{nil, nil, {"gw-0"}, {"gw-0", "gw-1", "gw-2"}}).Draw(t, "failing")
-			w.State(cluster, rapid.SampledFrom([]registry.Liveness{
-				registry.Up, registry.Unreachable, registry.Stale, registry.Down, registry.Gone,
-			}).Draw(t, "state"), failing...)
-		case 8, 9:
-			drawOrder(t, w, cluster, registry.ServiceKey{Namespace: namespace, Name: name}.Labels())
-		default:
-			var instances []registry.Instance
-			for n := range rapid.IntRange(0, 2).Draw(t, "instances") {
-				health := rapid.SampledFrom([]registry.Health{registry.Passing, registry.Critical}).Draw(t, "health")
-				instances = append(instances, lookuptest.Instance(fmt.Sprint("i", n), health, "1"))
-			}
-			w.Service(cluster, namespace, name, instances...)
-		}
-	}
-	return w
-}
-
-// drawOrder drains a cluster, a gateway or a service, lets a cluster leave, or ends
-// any of these.
-func drawOrder(t *rapid.T, w *lookuptest.World, cluster registry.ClusterID, labels registry.Labels) {
-	o := registry.Order{Kind: registry.OrderDrain, Force: rapid.Bool().Draw(t, "force"), Lifted: rapid.Bool().Draw(t, "lifted")}
-	switch rapid.IntRange(0, 5).Draw(t, "order") {
-	case 0:
-		o.Kind, o.Target = registry.OrderLeave, string(cluster)
-	case 1:
-		o.Target = registry.DrainTarget(cluster, "", registry.Labels{})
-	case 2:
-		o.Target = registry.DrainTarget(cluster, "gw-0", registry.Labels{})
-	default:
-		o.Target = registry.DrainTarget(cluster, "", labels)
-	}
-	w.Order(o)
-}
-
-func drawGateways(t *rapid.T) []registry.Gateway {
-	var gateways []registry.Gateway
-	for n := range rapid.IntRange(0, 3).Draw(t, "gateways") {
-		g := registry.Gateway{Name: fmt.Sprint("gw-", n), Weight: n, Ports: map[string]int{}}
-		for _, a := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"203.0.113.1", "203.0.113.2", "2001:db8::1"}), 1, 3, rapid.ID).Draw(t, "addresses") {
-			g.Addresses = append(g.Addresses, netip.MustParseAddr(a))
-		}
-		for _, name := range []string{"http", "https"} {
-			if rapid.Bool().Draw(t, name) {
-				g.Ports[name] = rapid.SampledFrom([]int{80, 443, 8080}).Draw(t, "port")
-			}
-		}
-		gateways = append(gateways, g)
-	}
-	return gateways
-}
-
 // universe returns names of every kind, there or not, with and without ports.
 func universe() []string {
 	var heads []string
@@ -184,12 +103,12 @@ func universe() []string {
 		heads = append(heads, namespace+".svc")
 		for _, name := range labels {
 			heads = append(heads, name+"."+namespace+".svc")
-			for _, cluster := range clusters {
+			for _, cluster := range lookuptest.Clusters {
 				heads = append(heads, name+"."+namespace+"."+string(cluster)+".cluster")
 			}
 		}
 	}
-	for _, cluster := range append(clusters, "never") {
+	for _, cluster := range append(slices.Clip(lookuptest.Clusters), "never") {
 		heads = append(heads, string(cluster)+".gw", string(cluster)+".cluster")
 		for _, below := range []string{"gw-0", "gw-2", "gw-9"} {
 			heads = append(heads, below+"."+string(cluster)+".gw")
@@ -201,7 +120,7 @@ func universe() []string {
 	heads = append(heads, "svc", "cluster", "gw", "", "a.dns", "dns", "other", "below.web.shop.svc", "a.b.c.d.e.f.svc")
 	var all []string
 	for _, head := range heads {
-		for _, port := range []string{"", "_http._tcp.", "_443._tcp.", "_tcp.", "_x._udp.", "_services._dns-sd._udp.", "x._http._tcp.", "_8080._https."} {
+		for _, port := range []string{"", "_http._tcp.", "_443._tcp.", "_tcp.", "_x._udp.", "_services._dns-sd._udp.", "x._http._tcp.", "_8443._https."} {
 			all = append(all, strings.TrimPrefix(port+head+".mesh.internal.", "."))
 		}
 	}
@@ -215,7 +134,7 @@ func TestSameAsCompletePath(t *testing.T) {
 	every := universe()
 	asked, answered := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		history := drawWorld(t).Messages()
+		history := lookuptest.Draw(t, true).Messages()
 		fold := registry.NewFold()
 		fold.Synced()
 		var store registry.Store

@@ -1,9 +1,7 @@
 package lookup_test
 
 import (
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -17,11 +15,8 @@ import (
 )
 
 var (
-	someClusters   = []registry.ClusterID{"amber", "bronze", "web"}
-	someNamespaces = []string{"default", "shop", "Shop", "web"}
-	someNames      = []string{"web", "WEB", "a.b", "a-b", "shop"}
-	allTypes       = []string{"A", "AAAA", "SRV", "TXT", "SVCB", "HTTPS", "SOA", "NS", "ANY", "PTR", "TYPE65280"}
-	mostTypes      = []string{"A", "AAAA", "SRV", "TXT", "SVCB", "HTTPS", "PTR"}
+	allTypes  = []string{"A", "AAAA", "SRV", "TXT", "SVCB", "HTTPS", "SOA", "NS", "ANY", "PTR", "TYPE65280"}
+	mostTypes = []string{"A", "AAAA", "SRV", "TXT", "SVCB", "HTTPS", "PTR"}
 )
 
 // typesAt returns all types near the apex, and deep below it those that matter there.
@@ -30,85 +25,6 @@ func typesAt(name string) []string {
 		return allTypes
 	}
 	return mostTypes
-}
-
-// drawWorld draws a history: services that come, change, go and are forgotten,
-// gateways, the zone record, in any order.
-func drawWorld(t *rapid.T) *lookuptest.World {
-	w := &lookuptest.World{}
-	w.Zone(lookuptest.Zone())
-	for range rapid.IntRange(0, 40).Draw(t, "events") {
-		cluster := rapid.SampledFrom(someClusters).Draw(t, "cluster")
-		namespace, name := rapid.SampledFrom(someNamespaces).Draw(t, "namespace"), rapid.SampledFrom(someNames).Draw(t, "name")
-		switch rapid.IntRange(0, 13).Draw(t, "what") {
-		case 0:
-			z := lookuptest.Zone()
-			z.TTL = rapid.SampledFrom([]int{z.TTL, z.TTL, 1, 9, 30}).Draw(t, "ttl")
-			z.Withdraw = rapid.SampledFrom([][]registry.Pattern{nil, {"shop/*"}}).Draw(t, "withdraw")
-			z.StaleTTL = rapid.IntRange(0, 4).Draw(t, "stale ttl")
-			if rapid.Bool().Draw(t, "no name servers") {
-				z.Nameservers = nil
-			}
-			w.Zone(z)
-		case 1, 2:
-			w.Cluster(cluster, drawGateways(t)...)
-		case 3:
-			w.Forget(cluster, namespace, name)
-		case 4, 5:
-			w.State(cluster, rapid.SampledFrom([]registry.Liveness{
-				registry.Up, registry.Unreachable, registry.Stale, registry.Down, registry.Gone,
-			}).Draw(t, "state"), rapid.SampledFrom([][]string{nil, nil, {"gw-0"}, {"gw-0", "gw-1", "gw-2"}}).Draw(t, "failing")...)
-		case 6:
-			w.Order(drawOrder(t, cluster, registry.ServiceKey{Namespace: namespace, Name: name}.Labels()))
-		default:
-			w.Service(cluster, namespace, name, drawInstances(t)...)
-		}
-	}
-	return w
-}
-
-// drawOrder drains a cluster, a gateway or a service, lets a cluster leave, or ends
-// any of these.
-func drawOrder(t *rapid.T, cluster registry.ClusterID, labels registry.Labels) registry.Order {
-	gateway := ""
-	if rapid.Bool().Draw(t, "of a gateway") {
-		gateway, labels = "gw-0", registry.Labels{}
-	}
-	o := registry.Order{
-		Kind: registry.OrderDrain, Target: registry.DrainTarget(cluster, gateway, labels),
-		Force: rapid.Bool().Draw(t, "force"), Lifted: rapid.Bool().Draw(t, "lifted"),
-	}
-	if rapid.IntRange(0, 3).Draw(t, "leave") == 0 {
-		o.Kind, o.Target = registry.OrderLeave, string(cluster)
-	}
-	return o
-}
-
-func drawGateways(t *rapid.T) []registry.Gateway {
-	var gateways []registry.Gateway
-	for n := range rapid.IntRange(0, 3).Draw(t, "gateways") {
-		g := registry.Gateway{Name: fmt.Sprint("gw-", n), Weight: n, Ports: map[string]int{}}
-		for _, a := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"203.0.113.1", "203.0.113.2", "2001:db8::1"}), 1, 3, rapid.ID).Draw(t, "addresses") {
-			g.Addresses = append(g.Addresses, netip.MustParseAddr(a))
-		}
-		if rapid.Bool().Draw(t, "http") {
-			g.Ports["http"] = rapid.SampledFrom([]int{80, 8080}).Draw(t, "port")
-		}
-		if rapid.Bool().Draw(t, "https") {
-			g.Ports["https"] = rapid.SampledFrom([]int{443, 8443}).Draw(t, "https port")
-		}
-		gateways = append(gateways, g)
-	}
-	return gateways
-}
-
-func drawInstances(t *rapid.T) []registry.Instance {
-	var instances []registry.Instance
-	for n := range rapid.IntRange(0, 3).Draw(t, "instances") {
-		health := rapid.SampledFrom([]registry.Health{registry.Passing, registry.Warning, registry.Critical, registry.Unknown}).Draw(t, "health")
-		instances = append(instances, lookuptest.Instance(fmt.Sprint("i", n), health, rapid.SampledFrom([]string{"", "1", "2"}).Draw(t, "version")))
-	}
-	return instances
 }
 
 // universe returns every name that could exist in a drawn world, and more, each
@@ -132,7 +48,7 @@ func universe() []string {
 		add(append([]string{"below"}, labels...)...)
 	}
 	labels := map[string]bool{"never": true}
-	for _, s := range slices.Concat(someNamespaces, someNames) {
+	for _, s := range slices.Concat(lookuptest.Namespaces, lookuptest.Names) {
 		labels[registry.Label(s)] = true
 	}
 	for name := range labels {
@@ -143,13 +59,13 @@ func universe() []string {
 			for _, port := range []string{"_http", "_https", "_80"} {
 				add(name, port, "_tcp", namespace, "svc")
 			}
-			for _, cluster := range someClusters {
+			for _, cluster := range lookuptest.Clusters {
 				addPorts(name, namespace, string(cluster), "cluster")
 			}
 		}
 	}
 	add("web", "shop", "never", "cluster")
-	for _, cluster := range append(someClusters, "never") {
+	for _, cluster := range append(slices.Clip(lookuptest.Clusters), "never") {
 		addPorts(string(cluster), "gw")
 		for _, gateway := range []string{"gw-0", "gw-1", "gw-2", "gw-3"} {
 			addPorts(gateway, string(cluster), "gw")
@@ -184,7 +100,7 @@ func wire(t interface{ Fatalf(string, ...any) }, r lookup.Response) string {
 func TestReplicasAgree(t *testing.T) {
 	names := universe()
 	rapid.Check(t, func(t *rapid.T) {
-		w := drawWorld(t)
+		w := lookuptest.Draw(t, false)
 		whole, last := w.View(), lookuptest.Fold(w.LastPerSubject())
 		if whole.Sequence() != last.Sequence() {
 			t.Fatalf("sequences %d and %d", whole.Sequence(), last.Sequence())
@@ -204,7 +120,7 @@ func TestReplicasAgree(t *testing.T) {
 func TestZoneRules(t *testing.T) {
 	names := universe()
 	rapid.Check(t, func(t *rapid.T) {
-		v := drawWorld(t).View()
+		v := lookuptest.Draw(t, false).View()
 		exists, empty, parents := map[string]bool{}, map[string]bool{}, map[string]bool{}
 		for _, name := range names {
 			first := ask(v, name, "A").RCode

@@ -54,7 +54,7 @@ func lines(records []dns.RR) []string {
 func TestZoneIsWhatIsAnswered(t *testing.T) {
 	names := universe()
 	rapid.Check(t, func(t *rapid.T) {
-		v := drawWorld(t).View()
+		v := lookuptest.Draw(t, false).View()
 		zone := zoneSets(t, v)
 		for s, want := range zone {
 			if got := lines(ask(v, s.name, dns.TypeToString[s.rtype]).Answer); !slices.Equal(got, want) {
@@ -85,7 +85,7 @@ func TestZoneIsWhatIsAnswered(t *testing.T) {
 // changed parts replaced.
 func TestChangedParts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		messages := drawWorld(t).Messages()
+		messages := lookuptest.Draw(t, false).Messages()
 		from := rapid.IntRange(0, len(messages)).Draw(t, "older")
 		f := registry.NewFold()
 		for _, m := range messages[:from] {
@@ -109,7 +109,7 @@ func TestChangedParts(t *testing.T) {
 // the one that stood then.
 func TestChangedSince(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		messages := drawWorld(t).Messages()
+		messages := lookuptest.Draw(t, false).Messages()
 		f := registry.NewFold()
 		f.Synced()
 		for _, m := range messages {
