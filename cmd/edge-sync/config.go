@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
+	"github.com/seamark-mesh/seamark/cmd/internal/probing"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -20,6 +21,7 @@ type Config struct {
 	Source   Source
 	Gateways Gateways
 	Export   Export
+	Probes   probing.Section
 	HTTP     string // address to listen on
 }
 
@@ -90,6 +92,7 @@ type GatewayService struct {
 	Name      string `yaml:"name" help:"service whose healthy instances are the gateways"`
 	Namespace string `yaml:"namespace" default:"default" help:"namespace of that service"`
 	PortName  string `yaml:"port_name" default:"http" help:"name of the gateways' port, for SRV"`
+	Probe     *Probe `yaml:"probe"`
 }
 
 // Key returns the service's key.
@@ -128,7 +131,8 @@ type document struct {
 		Exclude []string          `yaml:"exclude" help:"patterns of services that stay inside"`
 		Rename  map[string]string `yaml:"rename" help:"patterns of services and what they are called outside: legacy/*=shop/*"`
 	} `yaml:"export"`
-	HTTP string `yaml:"http" default:"127.0.0.1:8081" help:"address for /healthz, /readyz, /metrics and /v1/status"`
+	Probes probing.Section `yaml:"probes"`
+	HTTP   string          `yaml:"http" default:"127.0.0.1:8081" help:"address for /healthz, /readyz, /metrics and /v1/status"`
 }
 
 type gateway struct {
@@ -136,6 +140,26 @@ type gateway struct {
 	Addresses []netip.Addr   `yaml:"addresses"`
 	Ports     map[string]int `yaml:"ports"`
 	Weight    int            `yaml:"weight" default:"1"`
+	Probe     *Probe         `yaml:"probe"`
+}
+
+// Probe says how a gateway is probed; see [registry.Probe].
+type Probe struct {
+	Kind   string `yaml:"kind" default:"tcp" help:"how the gateways are probed: tcp, http, https or none"`
+	Port   int    `yaml:"port" help:"port that is probed; the gateway's first by name when 0"`
+	Path   string `yaml:"path" help:"path that is asked for, of kind http and https"`
+	Host   string `yaml:"host" help:"host that is asked for, of kind http and https; the address when empty"`
+	Status int    `yaml:"status" help:"status that is expected, of kind http and https; any of 200 to 399 when 0"`
+}
+
+// Registry returns what readers of the stream see of the probe; nil for nil, and for
+// what is the default.
+func (p *Probe) Registry() *registry.Probe {
+	if p == nil || *p == (Probe{Kind: registry.ProbeTCP}) {
+		return nil
+	}
+	out := registry.Probe(*p)
+	return &out
 }
 
 // AddFlags declares a flag for every field that one text can give.
@@ -176,6 +200,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"cluster", old.Cluster, new.Cluster},
 		{"nats", old.NATS, new.NATS},
 		{"source", old.Source, new.Source},
+		{"probes", old.Probes, new.Probes},
 		{"http", old.HTTP, new.HTTP},
 	} {
 		if !reflect.DeepEqual(f.old, f.new) {

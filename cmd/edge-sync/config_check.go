@@ -24,13 +24,14 @@ const maxText = 63
 func (d *document) config(r *config.Report) Config {
 	c := Config{
 		Cluster: registry.ClusterID(d.Cluster), Region: d.Region, Zone: d.Zone, Labels: d.Labels,
-		NATS: d.NATS, Source: d.Source, HTTP: d.HTTP,
+		NATS: d.NATS, Source: d.Source, Probes: d.Probes, HTTP: d.HTTP,
 	}
 	d.checkCluster(r)
 	d.NATS.Check(r, "nats")
 	d.checkSource(r)
 	c.Gateways = d.gateways(r)
 	c.Export = d.export(r)
+	d.Probes.Check(r, "probes")
 	config.CheckListen(r, "http", d.HTTP)
 	return c
 }
@@ -196,7 +197,7 @@ func (d *document) gateways(r *config.Report) Gateways {
 		if r.Bad(at) {
 			continue
 		}
-		whole := registry.Gateway{Name: g.Name, Addresses: g.Addresses, Ports: g.Ports, Weight: g.Weight}
+		whole := registry.Gateway{Name: g.Name, Addresses: g.Addresses, Ports: g.Ports, Weight: g.Weight, Probe: g.Probe.Registry()}
 		clean, refused := registry.CleanGateways([]registry.Gateway{whole}, true, nil)
 		for _, refusal := range refused {
 			r.Add(at, "%v", refusal)
@@ -218,6 +219,7 @@ func (d *document) gateways(r *config.Report) Gateways {
 		if registry.Label(s.PortName) != s.PortName || s.PortName == "" || len(s.PortName) >= maxText {
 			r.Add("gateways.service.port_name", "%.64q is not a DNS label of at most 62 bytes; write for example http", s.PortName)
 		}
+		s.Probe.check(r, "gateways.service.probe")
 	}
 	return Gateways{Static: static, Service: d.Gateways.Service, Allow: d.Gateways.Allow}
 }
@@ -241,12 +243,39 @@ func (g gateway) check(r *config.Report, at string) {
 	for _, port := range slices.Sorted(maps.Keys(g.Ports)) {
 		door(".ports."+port, registry.Gateway{Name: name, Ports: map[string]int{port: g.Ports[port]}})
 	}
+	g.Probe.check(r, at+".probe")
 	if len(g.Addresses) == 0 {
 		r.Add(at+".addresses", "is missing; give the IP addresses that clients are to connect to")
 	}
 	for i, address := range g.Addresses {
 		if err := registry.CheckGatewayAddress(address, true, nil); err != nil {
 			r.Add(fmt.Sprintf("%s.addresses[%d]", at, i), "%v", err)
+		}
+	}
+}
+
+// check holds each field to the door by itself, as a gateway's.
+func (p *Probe) check(r *config.Report, at string) {
+	if p == nil {
+		return
+	}
+	for _, part := range []struct {
+		field string
+		probe Probe
+	}{
+		{"kind", Probe{Kind: p.Kind}},
+		{"port", Probe{Kind: p.Kind, Port: p.Port}},
+		{"path", Probe{Kind: p.Kind, Path: p.Path}},
+		{"host", Probe{Kind: p.Kind, Host: p.Host}},
+		{"status", Probe{Kind: p.Kind, Status: p.Status}},
+	} {
+		if r.Bad(at + ".kind") {
+			return // it decides about the others
+		}
+		g := registry.Gateway{Name: "gw", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 1})}, Probe: part.probe.Registry()}
+		_, refused := registry.CleanGateways([]registry.Gateway{g}, true, nil)
+		for _, refusal := range refused {
+			r.Add(at+"."+part.field, "%s", strings.TrimPrefix(refusal.Detail, "gateway gw: "))
 		}
 	}
 }

@@ -138,9 +138,9 @@ func (d *daemon) runAgent(ctx context.Context, source edge.Source) error {
 		return proc.Hint(fmt.Errorf("nats: %w", err), "look at the nats section of the configuration")
 	}
 	defer conn.Close()
-	first := d.wanted.Load()
+	first, name := d.wanted.Load(), agentName()
 	agent, err := edge.New(edge.Config{
-		Cluster: d.config.Cluster, Agent: agentName(), Version: proc.Version(), Source: d.config.Source.Kind(),
+		Cluster: d.config.Cluster, Agent: name, Version: proc.Version(), Source: d.config.Source.Kind(),
 		Logger: d.process.Logger.With("cluster", string(d.config.Cluster)), Refused: d.refused.Refused,
 	}, *first, source, conn.Writer(registry.Writer(d.config.Cluster)))
 	if err != nil {
@@ -151,7 +151,7 @@ func (d *daemon) runAgent(ctx context.Context, source edge.Source) error {
 	if latest := d.wanted.Load(); latest != first { // it came while there was no agent to tell
 		agent.Reload(*latest)
 	}
-	return agent.Run(ctx)
+	return proc.Run(ctx, d.process.Logger, grace, append(d.probes(agent, conn, name), proc.Part{Name: "agent", Run: agent.Run})...)
 }
 
 // agentName is unique among all agents: a lease says by it who holds it.
@@ -170,7 +170,7 @@ func settings(c Config) edge.Settings {
 		Export: edge.ExportPolicy{DefaultNone: c.Export.DefaultNone, Include: c.Export.Include, Exclude: c.Export.Exclude},
 	}
 	if g := c.Gateways.Service; g != nil {
-		s.FromService = &edge.GatewayService{Key: g.Key(), PortName: g.PortName}
+		s.FromService = &edge.GatewayService{Key: g.Key(), PortName: g.PortName, Probe: g.Probe.Registry()}
 	}
 	for _, r := range c.Export.Rename {
 		s.Export.Rename = append(s.Export.Rename, edge.Rename{From: r.From, To: r.To})

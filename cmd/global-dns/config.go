@@ -18,6 +18,7 @@ type Config struct {
 	NATS    config.NATS
 	DNS     DNS
 	Streams Streams
+	Probes  Probes
 	HTTP    string // address to listen on
 }
 
@@ -40,7 +41,8 @@ type document struct {
 		HistoryAge   time.Duration `yaml:"history_age" default:"720h" help:"how long the history of events is kept"`
 		HistoryBytes config.Size   `yaml:"history_bytes" default:"10GiB" help:"guard on the size of the history; 0 for none"`
 	} `yaml:"streams"`
-	HTTP string `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
+	Probes Probes `yaml:"probes"`
+	HTTP   string `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
 }
 
 // AddFlags declares a flag for every field that one text can give.
@@ -75,6 +77,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"nats", old.NATS, new.NATS},
 		{"dns.listen", old.DNS.Listen, new.DNS.Listen},
 		{"streams", old.Streams, new.Streams},
+		{"probes", old.Probes, new.Probes},
 		{"http", old.HTTP, new.HTTP},
 	} {
 		if !reflect.DeepEqual(f.old, f.new) {

@@ -60,7 +60,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	metrics := proc.NewMetrics("global-dns")
 	observed := newObserver(metrics)
 	store := &registry.Store{}
-	conn := &connection{config: c, logger: p.Logger}
+	conn := &connection{config: c, logger: p.Logger, probes: newProbes(c.Probes, store, metrics, p.Logger)}
 	followed := replica.New(store, conn, observed, p.Logger)
 	metrics.MustRegister(newCollector(store, followed))
 	random := cookie.NewSecret()
@@ -113,6 +113,7 @@ type connection struct {
 	*stream.Conn // set before anything uses it
 	config       Config
 	logger       *slog.Logger
+	probes       *probes
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
 	changed      atomic.Bool                         // the stream is another one: what is known stands
 	created      time.Time                           // when the stream that is followed was made; Follow's own
@@ -178,10 +179,10 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica) error {
 	}
 	zone := c.config.Zone
 	c.seed.Store(&zone)
-	return proc.Run(ctx, c.logger, grace,
+	return proc.Run(ctx, c.logger, grace, append(c.probes.parts(c),
 		proc.Part{Name: "replica", Run: followed.Run},
 		proc.Part{Name: "zone", Run: c.keepZone},
-	)
+	)...)
 }
 
 // insist repeats f until it succeeds; the error is the end of ctx.
