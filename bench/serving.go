@@ -84,7 +84,7 @@ func measureServing(ctx context.Context, s *site, r *result) error {
 			r.number("answers/s over TCP, of "+c.name+"'s", "%.1f times", middle(ours.streaming, rate)/middle(c.streaming, rate), "≥ 2", func(n float64) bool { return n >= 2 })
 		}
 	}
-	if err := s.whileUpdating(ctx, r, ours.queries, updates, lasts, rounds); err != nil {
+	if err := s.whileUpdating(ctx, r, ours.queries, updates, max(lasts*2/5, time.Second), 3*rounds); err != nil {
 		return err
 	}
 	r.note("%d services in %d clusters with one gateway each; half A, half SRV questions with EDNS, %.0f %% of names that do not exist. Every server has the zone as we transfer it.",
