@@ -1,0 +1,238 @@
+package observer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// leader is an observer while it holds the lease. One goroutine uses it.
+type leader struct {
+	*Observer
+	renewal  *renewal
+	epoch    uint64
+	revision uint64 // of the last event that was made
+	fence    uint64 // sequence of the epoch's latest record; 0: not known
+	fences   []registry.Fence
+	epochDue time.Time // when its record is to be repeated
+
+	goneAfter time.Duration // half of the history's age; 0: it has no end
+	blind     string        // why nothing can be judged; "" when it can
+	blindAt   time.Time     // since when
+	says      map[registry.ClusterID]saying
+	suspects  bool // more than half would turn
+	tally     tally
+	orders    map[uint64]time.Time // when the order with this sequence was stored
+	troubled  bool                 // orders can't be written
+}
+
+// saying is what the signals say of a cluster by themselves, and since when.
+type saying struct {
+	state registry.Liveness
+	since time.Time
+}
+
+// errBlind ends the lead of an observer that can't see.
+var errBlind = errors.New("it can't judge, and gives another one the chance")
+
+// lead begins an epoch and judges until ctx ends (nil), or the lease is lost.
+// Sequence is the lease's.
+func (o *Observer) lead(ctx context.Context, sequence uint64) error {
+	within, lost := context.WithCancelCause(ctx)
+	l := &leader{
+		Observer: o, renewal: &renewal{observer: o, sequence: sequence, phase: registry.PhaseSyncing},
+		says: map[registry.ClusterID]saying{}, orders: map[uint64]time.Time{}, tally: newTally(o.store),
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { l.renewal.run(within, lost) })
+	err := l.begin(within)
+	if err == nil {
+		err = l.watch(within)
+	}
+	if cause := context.Cause(within); cause != nil && ctx.Err() == nil {
+		err = cause
+	}
+	lost(nil)
+	wg.Wait()
+	if ctx.Err() != nil || errors.Is(err, errBlind) {
+		l.resign(context.WithoutCancel(ctx))
+	}
+	return err
+}
+
+// watch judges once in every round.
+func (l *leader) watch(ctx context.Context) error {
+	ticker := time.NewTicker(l.config.Timing.Round)
+	defer ticker.Stop()
+	for {
+		if err := l.round(ctx, time.Now()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+// resign says in the lease that this observer has ended.
+func (l *leader) resign(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	l.renewal.say(func(r *renewal) { r.phase, r.detail = registry.PhaseStopped, "" })
+	err := l.insist(ctx, func() error { return l.renewal.put(ctx) })
+	if err != nil && !errors.Is(err, registry.ErrConflict) {
+		l.config.Logger.Warn("the stop could not be said in the observer's lease: another one waits until it lapses", "err", err)
+	}
+}
+
+// epochAhead is how far an epoch may be ahead of the stream's clock, in seconds.
+// Readers believe nothing beyond it (see [registry.NewMessage]).
+const epochAhead = 24 * 60 * 60
+
+// begin publishes the epoch's record.
+func (l *leader) begin(ctx context.Context) error {
+	fact := registry.Fact{Writer: registry.Observer, Kind: registry.KindEpoch}
+	var last registry.Message
+	err := l.insist(ctx, func() error {
+		var found bool
+		var err error
+		if last, found, err = l.log.Last(ctx, fact); err != nil {
+			return err
+		}
+		now, err := l.log.Now(ctx)
+		if err != nil {
+			return err
+		}
+		age, err := l.stream.HistoryAge(ctx)
+		if err != nil {
+			return err
+		}
+		l.goneAfter = age / 2
+		if found && last.Event != nil && last.Event.Takeover != nil {
+			l.fences = withFence(last.Event.Takeover.Fences, registry.Fence{Epoch: last.Epoch, Sequence: last.Sequence})
+		}
+		l.epoch, err = nextEpoch(last, now)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.putEpoch(ctx, registry.CauseChange, last.Sequence); err != nil {
+		return fmt.Errorf("begin epoch %d: %w", l.epoch, err)
+	}
+	l.config.Logger.Info("observing: this one decides of the clusters", "epoch", l.epoch)
+	l.setStatus(func(s *Status) { *s = Status{Leading: true, Holder: l.config.Agent, Epoch: l.epoch} })
+	return nil
+}
+
+// nextEpoch returns an epoch above all that readers believe: that of the last record
+// and of the fences it names. What they refuse for its epoch does not count.
+func nextEpoch(last registry.Message, now time.Time) (uint64, error) {
+	clock := uint64(max(now.Unix(), 1))
+	epoch := clock
+	if last.Refused == nil || last.Refused.Reason != registry.ReasonEpoch {
+		epoch = max(epoch, last.Epoch+1)
+	}
+	if last.Event != nil && last.Event.Takeover != nil {
+		for _, f := range last.Event.Takeover.Fences {
+			epoch = max(epoch, f.Epoch+1)
+		}
+	}
+	if epoch > clock+epochAhead {
+		return 0, fmt.Errorf("epoch %d stands on the stream, a day ahead of its clock: waiting until a later one is believed", epoch-1)
+	}
+	return epoch, nil
+}
+
+// withFence adds a fence unless the epoch's first record is known already.
+func withFence(fences []registry.Fence, f registry.Fence) []registry.Fence {
+	if slices.ContainsFunc(fences, func(o registry.Fence) bool { return o.Epoch == f.Epoch }) {
+		return fences
+	}
+	fences = append(slices.Clone(fences), f)
+	return fences[max(0, len(fences)-registry.MaxFences):]
+}
+
+// putEpoch stores the epoch's record after the one at expect; its sequence is the
+// fence from then on.
+func (l *leader) putEpoch(ctx context.Context, cause registry.Cause, expect uint64) error {
+	e := l.event(registry.KindEpoch, cause)
+	e.Takeover = &registry.EpochRecord{Fences: l.fences, Version: l.config.Version}
+	l.fence = 0
+	err := l.insist(ctx, func() error {
+		sequence, err := l.log.PutEpoch(ctx, e, expect)
+		if err == nil {
+			l.fence = sequence
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	l.fences = withFence(l.fences, registry.Fence{Epoch: e.Epoch, Sequence: l.fence})
+	l.epochDue = time.Now().Add(l.config.Timing.Refresh)
+	l.acknowledged()
+	return nil
+}
+
+// event makes the next event of the epoch.
+func (l *leader) event(kind registry.Kind, cause registry.Cause) *registry.Event {
+	l.revision++
+	return &registry.Event{
+		Schema: registry.Schema, ID: fmt.Sprintf("%s-%d-%d-%s", registry.Observer, l.epoch, l.revision, rand.Text()),
+		Kind: kind, Writer: registry.Observer, Epoch: l.epoch, Revision: l.revision,
+		Time: time.Now().UTC(), Agent: l.config.Agent, Cause: cause,
+	}
+}
+
+// publish stores events. What was sent once is sent again identically until it is
+// stored or fenced.
+func (l *leader) publish(ctx context.Context, events []*registry.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	err := l.insist(ctx, func() error {
+		_, err := l.log.Publish(ctx, events, l.fence)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	l.acknowledged()
+	return nil
+}
+
+// acknowledged notes that all that was made is stored.
+func (l *leader) acknowledged() {
+	l.renewal.say(func(r *renewal) { r.epoch, r.revision = l.epoch, l.revision })
+	l.setStatus(func(s *Status) { s.Revision = l.revision })
+}
+
+// insist repeats a call until it succeeds or its outcome is final.
+func (o *Observer) insist(ctx context.Context, call func() error) error {
+	retry := newBackoff(min(time.Second, o.config.Timing.Retry))
+	said := false
+	for {
+		err := call()
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrConflict):
+			return err
+		case ctx.Err() == nil && !said:
+			said = true
+			o.config.Logger.Warn("the stream does not take what the observer says: trying until it does", "err", err)
+		}
+		if !pause(ctx, retry.NextBackOff()) {
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package observer_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/seamark-mesh/seamark/liveness/observer"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+func (w *world) order(o registry.Order) uint64 {
+	o.By, o.Reason = "somebody", "by the test"
+	return w.publish(registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &o})
+}
+
+// orders returns what holds, in short.
+func (w *world) orders() []string {
+	var all []string
+	for _, o := range w.view().Orders() {
+		all = append(all, o.Kind+" "+o.Target)
+	}
+	return all
+}
+
+func TestDrainsEnd(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.observe("one")
+		time.Sleep(time.Minute)
+		w.order(registry.Order{Kind: registry.OrderDrain, Target: "bronze", For: 600, Failback: 30})
+		w.order(registry.Order{Kind: registry.OrderDrain, Target: "gw-1.amber", For: 60})
+		w.order(registry.Order{Kind: registry.OrderDrain, Target: "web.shop.cobalt"})
+		w.order(registry.Order{Kind: registry.OrderLeave, Target: "amber"})
+		time.Sleep(58 * time.Second)
+		if got := w.orders(); len(got) != 4 {
+			t.Errorf("too early only %v hold", got)
+		}
+		time.Sleep(4 * time.Second)
+		if got := w.orders(); slices.Contains(got, "drain gw-1.amber") || len(got) != 3 {
+			t.Errorf("after 62 s %v hold", got)
+		}
+		time.Sleep(563 * time.Second) // 625 s
+		if got := w.orders(); !slices.Contains(got, "drain bronze") {
+			t.Errorf("before its failback is over: %v hold", got)
+		}
+		time.Sleep(7 * time.Second)
+		if got := w.orders(); slices.Contains(got, "drain bronze") {
+			t.Errorf("after 632 s %v hold", got)
+		}
+		w.order(registry.Order{Kind: registry.OrderDrain, Target: "web.shop.cobalt", Ending: true, Failback: 10})
+		time.Sleep(12 * time.Second)
+		if got, want := w.orders(), []string{"leave amber"}; !slices.Equal(got, want) {
+			t.Errorf("in the end %v hold", got)
+		}
+		var lifted registry.Order
+		for _, m := range w.history() {
+			if o := m.Event.Order; o != nil && o.Target == "bronze" {
+				lifted = *o
+			}
+		}
+		if want := (registry.Order{Kind: "drain", Target: "bronze", By: "one", Reason: "the time of the drain by somebody is over", Lifted: true}); lifted != want {
+			t.Errorf("the end of the drain is %+v", lifted)
+		}
+	})
+}
+
+// A drain that is given again lasts from then on; the observer that saw only the old
+// one does not end it.
+func TestADrainThatIsGivenAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		p := w.observe("one")
+		time.Sleep(time.Minute)
+		w.order(registry.Order{Kind: registry.OrderDrain, Target: "bronze", For: 60})
+		time.Sleep(59 * time.Second)
+		stale := p.store.View()
+		w.order(registry.Order{Kind: registry.OrderDrain, Target: "bronze", For: 600})
+		time.Sleep(500 * time.Millisecond)
+		p.store.Publish(stale) // it lags
+		time.Sleep(3 * time.Second)
+		if got := w.orders(); !slices.Contains(got, "drain bronze") {
+			t.Errorf("%v hold", got)
+		}
+	})
+}
+
+// All that would age out of the history is published again once a day, and nothing
+// changes by it.
+func TestWhatIsOldIsRepeated(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start("one", observer.Timing{Refresh: time.Hour}, observer.DefaultSettings()) // a short day
+		time.Sleep(time.Minute)
+		w.order(registry.Order{Kind: registry.OrderLeave, Target: "amber"})
+		w.order(registry.Order{Kind: registry.OrderDrain, Target: "cobalt", For: 4 * 60 * 60})
+		w.kill("bronze")
+		time.Sleep(time.Minute)
+		before := len(w.history())
+		began := w.view().Orders()
+		time.Sleep(3*time.Hour + 10*time.Minute)
+		count := map[string]int{}
+		for _, m := range w.history()[before:] {
+			if m.Event.Cause != registry.CauseRefresh {
+				t.Errorf("sequence %d is no refresh: %+v", m.Sequence, m.Fact)
+			}
+			count[fmt.Sprint(m.Fact.Kind, " ", m.Fact.Name)]++
+		}
+		want := map[string]int{"epoch ": 3, "state bronze": 3, "order leave.amber": 3, "order drain.cobalt": 3}
+		if fmt.Sprint(count) != fmt.Sprint(want) {
+			t.Errorf("repeated were %v, want %v", count, want)
+		}
+		for n, o := range w.view().Orders() {
+			if !o.Stored.Equal(began[n].Stored) {
+				t.Errorf("%s %s began at %v, now it says %v", o.Kind, o.Target, began[n].Stored, o.Stored)
+			}
+		}
+		time.Sleep(time.Hour)
+		if got, want := w.orders(), []string{"leave amber"}; !slices.Equal(got, want) {
+			t.Errorf("after its four hours: %v hold", got)
+		}
+	})
+}
+
+// services gives a cluster n services more, or withdraws them.
+func (w *world) services(c registry.ClusterID, n int, there bool) {
+	for n := range n {
+		w.service(c, fmt.Sprintf("s%03d", n), there)
+	}
+}
+
+func TestMassWithdrawalsAreSeen(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before, after func(w *world)
+		want          []string
+	}{
+		"many": {nil, func(w *world) { w.services("bronze", 20, false) }, []string{"alarm mass_withdrawal"}},
+		"few":  {nil, func(w *world) { w.services("bronze", 9, false) }, nil},
+		"some of many": {
+			func(w *world) { w.services("bronze", 100, true) },
+			func(w *world) { w.services("bronze", 30, false) }, nil,
+		},
+		"they come back": {nil, func(w *world) {
+			for range 10 {
+				w.services("bronze", 9, false)
+				w.services("bronze", 9, true)
+			}
+		}, nil},
+		"the brake let them pass": {nil, func(w *world) {
+			note := registry.Brake{ID: "1", State: registry.BrakePassed, Services: 20, OfServices: 41}.Note("passed")
+			w.publish(registry.Event{Kind: registry.KindNote, Writer: "bronze", Note: &note})
+			w.services("bronze", 20, false)
+		}, nil},
+		"the cluster leaves": {nil, func(w *world) {
+			w.order(registry.Order{Kind: registry.OrderLeave, Target: "bronze"})
+			w.services("bronze", 20, false)
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.services("bronze", 40, true)
+				if tt.before != nil {
+					tt.before(w)
+				}
+				w.observe("one")
+				time.Sleep(time.Minute)
+				tt.after(w)
+				time.Sleep(10 * time.Minute)
+				expectSaid(t, w, tt.want...)
+			})
+		})
+	}
+}
