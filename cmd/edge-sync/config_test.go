@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
+	"github.com/seamark-mesh/seamark/cmd/internal/probing"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/sync/edge"
 )
@@ -59,10 +60,11 @@ source:
     username: nacos
     password_file: /password
 gateways:
-  static: [{name: gw-1, addresses: [203.0.113.10, "2001:db8::10"], ports: {http: 8080, https: 8443}, weight: 1}]
-  service: {name: ingress-gateway, namespace: default, port_name: http}
+  static: [{name: gw-1, addresses: [203.0.113.10, "2001:db8::10"], ports: {http: 8080, https: 8443}, weight: 1, probe: {kind: https, port: 9443, path: /live, host: gw.example.org, status: 204}}]
+  service: {name: ingress-gateway, namespace: default, port_name: http, probe: {port: 15021}}
   allow: [127.0.0.0/8]
 export: {default: all, include: ["shop/*"], exclude: ["*/internal-*"], rename: {"legacy/*": "shop/*"}}
+probes: {enabled: false, interval: 5s, timeout: 5s, rise: 3, fall: 1, concurrency: 8, allow: [127.0.0.0/8]}
 http: 127.0.0.1:8081
 `
 
@@ -80,13 +82,18 @@ func TestConfig(t *testing.T) {
 			Static: []registry.Gateway{{
 				Name: "gw-1", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8::10")},
 				Ports: map[string]int{"http": 8080, "https": 8443}, Weight: 1,
+				Probe: &registry.Probe{Kind: "https", Port: 9443, Path: "/live", Host: "gw.example.org", Status: 204},
 			}},
-			Service: &GatewayService{Name: "ingress-gateway", Namespace: "default", PortName: "http"},
+			Service: &GatewayService{Name: "ingress-gateway", Namespace: "default", PortName: "http", Probe: &Probe{Kind: "tcp", Port: 15021}},
 			Allow:   []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		},
 		Export: Export{
 			Include: []registry.Pattern{"shop/*"}, Exclude: []registry.Pattern{"*/internal-*"},
 			Rename: []Rename{{From: "legacy/*", To: "shop/*"}},
+		},
+		Probes: probing.Section{
+			Interval: 5 * time.Second, Timeout: 5 * time.Second, Rise: 3, Fall: 1, Concurrency: 8,
+			Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, config.Secret{})); diff != "" {
@@ -194,6 +201,35 @@ source:
 			`edge.yaml:9:40: gateways.service.port_name: "HTTP" is not a DNS label of at most 62 bytes; write for example http`,
 			`edge.yaml:10:11: gateways.allow[0]: "10.0.0.0" is no network; write for example 192.0.2.0/24 or 2001:db8::/32`,
 		}},
+		"how gateways are probed": {head + `gateways:
+  static:
+  - {name: gw-1, addresses: [192.0.2.1], probe: {kind: icmp, port: 70000}}
+  - {name: gw-2, addresses: [192.0.2.1], probe: {port: 70000, path: /x, status: 200}}
+  - {name: gw-3, addresses: [192.0.2.1], probe: {kind: http, path: x, host: "a b", status: 99}}
+  - {name: gw-4, addresses: [192.0.2.1], probe: {kind: none, host: h}}
+  service: {name: gw, probe: {kind: https, port: -1, path: "/a b"}}
+`, nil, []string{
+			`edge.yaml:5:56: gateways.static[0].probe.kind: "icmp" is no kind of probe: write tcp, http, https or none`,
+			`edge.yaml:6:56: gateways.static[1].probe.port: the probe's port 70000 is not within 1 to 65535`,
+			`edge.yaml:6:69: gateways.static[1].probe.path: path, host and status belong to probes of kind http and https`,
+			`edge.yaml:6:81: gateways.static[1].probe.status: path, host and status belong to probes of kind http and https`,
+			`edge.yaml:7:68: gateways.static[2].probe.path: the probe's path "x" is not one of at most 255 visible characters that begins with /`,
+			`edge.yaml:7:77: gateways.static[2].probe.host: the probe's host "a b" is no host name`,
+			`edge.yaml:7:92: gateways.static[2].probe.status: the probe's status 99 is not within 100 to 599`,
+			`edge.yaml:8:68: gateways.static[3].probe.host: path, host and status belong to probes of kind http and https`,
+			`edge.yaml:9:50: gateways.service.probe.port: the probe's port -1 is not within 1 to 65535`,
+			`edge.yaml:9:60: gateways.service.probe.path: the probe's path "/a b" is not one of at most 255 visible characters that begins with /`,
+		}},
+		"probes": {head + "probes: {interval: 500ms, timeout: 2s, rise: 0, fall: 11, concurrency: 1025, allow: [127.0.0.1]}\n", nil, []string{
+			`edge.yaml:3:20: probes.interval: 500ms is not within 1s to 5m0s`,
+			`edge.yaml:3:46: probes.rise: 0 is not within 1 to 10`,
+			`edge.yaml:3:55: probes.fall: 11 is not within 1 to 10`,
+			`edge.yaml:3:72: probes.concurrency: 1025 is not within 1 to 1024`,
+			`edge.yaml:3:86: probes.allow[0]: "127.0.0.1" is no network; write for example 192.0.2.0/24 or 2001:db8::/32`,
+		}},
+		"probes, timeout": {head + "probes: {interval: 5m, timeout: 301s}\n", nil, []string{
+			`edge.yaml:3:33: probes.timeout: 5m1s is not within 100ms and the interval, which is 5m0s`,
+		}},
 		"export": {head + `export:
   default: some
   include: [shop, "*/*"]
@@ -235,6 +271,10 @@ func TestReloadable(t *testing.T) {
 		"127.0.0.1:4222→127.0.0.1:4223":     {"nats"},
 		"suffix: -payment→suffix: -pay":     {"source"},
 		"http: 127.0.0.1→http: 127.0.0.2":   {"http"},
+		"port: 15021→port: 15022":           nil,
+		"path: /live→path: /":               nil,
+		"enabled: false→enabled: true":      {"probes"},
+		"fall: 1→fall: 2":                   {"probes"},
 		"username: nacos→username: someone": {"source"},
 	} {
 		from, to, _ := strings.Cut(change, "→")
@@ -284,10 +324,16 @@ func TestWhatPassesIsPublishable(t *testing.T) {
 		d.Source.File = &File{Path: "c"}
 		d.NATS.Servers = []string{"nats://h"}
 		d.HTTP = ":0"
+		d.Probes = probing.Section{Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1, Concurrency: 1}
+		probe := Probe{
+			Kind: text("tcp", "http").Draw(rt, "kind"), Port: rapid.IntRange(0, 65536).Draw(rt, "probed port"),
+			Path: text("", "/live").Draw(rt, "path"), Host: text("", "gw").Draw(rt, "host"), Status: rapid.SampledFrom([]int{0, 200, 600}).Draw(rt, "status"),
+		}
 		d.Gateways.Static = []gateway{{
 			Name: text("gw-1", "1").Draw(rt, "name"), Weight: rapid.IntRange(-1, 65536).Draw(rt, "weight"),
 			Addresses: []netip.Addr{netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(rt, "address")))},
 			Ports:     map[string]int{text("http", "h2").Draw(rt, "port"): rapid.IntRange(0, 65536).Draw(rt, "number")},
+			Probe:     &probe,
 		}}
 		d.Export.Default = "all"
 		d.Export.Rename = map[string]string{text("a/*", "*/*").Draw(rt, "from"): text("b/*", "*/b-*").Draw(rt, "to")}

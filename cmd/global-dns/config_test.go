@@ -61,6 +61,7 @@ dns:
   nsid: eu-1
   chaos: {version: seamark, id: eu-1}
 streams: {manage: false, replicas: 3, history_age: 240h, history_bytes: 1GiB}
+probes: {enabled: false, vantage: eu-1, interval: 4s, timeout: 3s, rise: 1, fall: 10, concurrency: 1024, allow: [127.0.0.0/8]}
 http: 127.0.0.1:8088
 `
 
@@ -83,9 +84,13 @@ func TestConfig(t *testing.T) {
 			NSID:    "eu-1", Chaos: Chaos{Version: "seamark", ID: "eu-1"},
 		},
 		Streams: Streams{Replicas: 3, HistoryAge: 240 * time.Hour, HistoryBytes: 1 << 30},
-		HTTP:    "127.0.0.1:8088",
+		Probes: Probes{
+			Vantage: "eu-1", Interval: 4 * time.Second, Timeout: 3 * time.Second, Rise: 1, Fall: 10, Concurrency: 1024,
+			Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		},
+		HTTP: "127.0.0.1:8088",
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
 	if _, faults := registry.CleanZone(got.Zone); len(faults) > 0 {
@@ -103,6 +108,7 @@ func TestDefaults(t *testing.T) {
 			TCP: TCP{MaxConnections: 1024, MaxPerAddress: 128, Idle: 10 * time.Second},
 		},
 		Streams: Streams{Manage: true, Replicas: 1, HistoryAge: 30 * 24 * time.Hour, HistoryBytes: 10 << 30},
+		Probes:  Probes{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Concurrency: 64},
 		HTTP:    "127.0.0.1:8080",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -134,6 +140,10 @@ func TestConfigFaults(t *testing.T) {
 			`dns.yaml:5:38: zone.ttl_by_service.a/*: 90000 s is not within 1 s and 3600 s`,
 			`dns.yaml:5:50: zone.ttl_by_service.b/*: "1500ms" is not a whole number of seconds; write for example 5s`,
 			`dns.yaml:6:12: zone.contact: "a@b.org.": "a@b" is not a label of a-z, 0-9, - and _; write hostmaster@example.org as hostmaster.example.org.`,
+		}},
+		"probes": {"probes: {vantage: _dns-1, interval: 1s, timeout: 1001ms}\n", nil, []string{
+			`dns.yaml:1:19: probes.vantage: "_dns-1" is no DNS label of at most 58 bytes; write for example dns-1`,
+			`dns.yaml:1:50: probes.timeout: 1.001s is not within 100ms and the interval, which is 1s`,
 		}},
 		"name servers": {`zone:
   nameservers:
@@ -191,6 +201,7 @@ func TestReloadable(t *testing.T) {
 		"nsid: eu-1→nsid: eu-2":             nil,
 		"/secret-1, →":                      nil,
 		"replicas: 3→replicas: 1":           {"streams"},
+		"vantage: eu-1→vantage: eu-2":       {"probes"},
 		"8088→8089":                         {"http"},
 	} {
 		from, to, _ := strings.Cut(change, "→")
