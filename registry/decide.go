@@ -15,7 +15,7 @@ type Candidate struct {
 
 	State Liveness       // as the observer holds it
 	Since time.Time      // when that began; zero when the observer has said nothing
-	Kept  bool           // In only because no better cluster can serve: the answer may no longer hold
+	Kept  bool           // In only because no better cluster can serve, or from another stream: the answer may no longer hold
 	Order *StandingOrder // the drain or leave that bears on it; nil: none
 }
 
@@ -29,6 +29,7 @@ const (
 	ReasonLeft        = "the cluster has left"
 	ReasonDrained     = "drained"
 	ReasonLastDrained = "serving although drained: no other cluster can"
+	ReasonInherited   = "serving as it was known before the stream was lost"
 )
 
 // What liveness adds: why a cluster is in doubt, and what follows.
@@ -112,6 +113,7 @@ func (v *View) candidate(key ServiceKey, r *Record) (Candidate, preference) {
 		return c, preferNever
 	}
 	var reached bool
+	c.Kept = cluster.Inherited()
 	c.Gateways, reached = v.gateways(cluster.Record, &c)
 	c.Order = c.Order.or(v.Drained(r.Cluster, key.Labels()))
 	switch {
@@ -175,9 +177,11 @@ func (v *View) gateways(r *ClusterRecord, c *Candidate) (usable []Gateway, reach
 // settle decides, given the best preference of all.
 func (c *Candidate) settle(own, best preference) {
 	c.In = own == best && own != preferNever
-	c.Kept = c.In && own > preferUp && own < preferDrained
+	c.Kept = c.In && (c.Kept || own > preferUp && own < preferDrained)
 	switch {
 	case own == preferNever: // said already
+	case own == preferUp && c.Kept:
+		c.Reason = ReasonInherited
 	case own == preferUp:
 		c.Reason = ReasonServing
 	case own == preferDrained && c.In:

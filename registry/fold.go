@@ -109,6 +109,9 @@ func (f *Fold) Apply(m Message) Outcome {
 			m.Refused = refuse("fenced", "epoch %d was over when sequence %d was stored", m.Epoch, m.Sequence)
 		}
 	}
+	if m.Refused == nil && c != nil && c.inherited.outdated(m) && m.Fact.Kind != KindEpoch {
+		return Outcome{Result: Passed, Gap: out.Gap}
+	}
 	if m.Refused == nil {
 		if c != nil && m.Fact.Kind == KindEpoch {
 			f.fence(c, m, t)
@@ -124,6 +127,7 @@ func (f *Fold) Apply(m Message) Outcome {
 		out.Result, out.Reason = Quarantined, m.Refused.Reason
 		return out
 	}
+	out.Complete = own && m.Fact.Kind == KindSnapshot && c.inherited != nil && c.inherited.settling
 	if out.Result != Duplicate {
 		f.endQuarantine(m.Fact, m.Sequence)
 		if t != nil {
@@ -165,6 +169,11 @@ func (f *Fold) applyOther(c *ClusterState, m Message) (Result, *Refusal) {
 	case c != nil && m.Fact.Kind == KindSnapshot:
 		c.Snapshot = m.Event.Snapshot
 		c.SnapshotAt = Stamp{Epoch: m.Epoch, Revision: m.Revision, Time: m.Event.Time}
+		if i := c.inherited; i != nil && m.Epoch > i.epoch {
+			settling := *i
+			settling.settling = true
+			c.inherited = &settling
+		}
 	case m.Fact.Writer == Operator && m.Fact.Kind == KindZone:
 		if f.view.zone == nil || !f.view.zone.Equal(*m.Event.Zone) {
 			f.changes.zone = true

@@ -68,4 +68,8 @@ type Outcome struct {
 	Result Result
 	Reason string // for Quarantined: the refusal's reason
 	Gap    bool   // a revision is missing before this one: load the writer's facts again
+
+	// Complete says that a cluster of which something was inherited has published all
+	// it owns: see [Inherit].
+	Complete bool
 }

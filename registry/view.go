@@ -91,8 +91,9 @@ type ClusterState struct {
 	Digest         Digest // of its services and its record
 	Snapshot       *SnapshotMark
 	SnapshotAt     Stamp
-	Quarantined    int // facts whose latest message can't be used
-	Unusable       int // of these, the ones that a resync publishes again: all but notes
+	Quarantined    int          // facts whose latest message can't be used
+	Unusable       int          // of these, the ones that a resync publishes again: all but notes
+	inherited      *inheritance // nil: all that is known comes from this stream
 }
 
 // Sequence returns the stream sequence of the last message that was taken in.

@@ -79,6 +79,10 @@ func Kept(entrances []registry.Candidate) *ExtendedError {
 		if count > 1 {
 			b.WriteString(", ")
 		}
+		if c.State == registry.Up {
+			b.WriteString(string(c.Cluster) + " as before the stream was lost")
+			continue
+		}
 		b.WriteString(string(c.Cluster) + " " + string(c.State))
 		if !c.Since.IsZero() {
 			b.WriteString(" since " + moment(c.Since))

@@ -21,7 +21,8 @@ func agentPermissions(cluster string) *server.Permissions {
 			"$JS.API.STREAM.INFO."+name, "$JS.API.DIRECT.GET."+name+"."+tree,
 			"$JS.API.CONSUMER.CREATE."+name+".*."+tree, "$JS.API.CONSUMER.MSG.NEXT."+name+".*")
 	}
-	publish = append(publish, "$JS.API.CONSUMER.CREATE."+stream.EventsStream+".*.mesh.v1._operator.order.*."+cluster)
+	publish = append(publish, "$JS.API.CONSUMER.CREATE."+stream.EventsStream+".*.mesh.v1._operator.order.*."+cluster,
+		"$JS.API.CONSUMER.CREATE."+stream.EventsStream+".*.mesh.v1.*.cluster")
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: publish},
 		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_" + cluster + ".>"}},
