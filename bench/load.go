@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -16,10 +17,12 @@ type loadBench struct {
 	catalog  *catalog
 	services []*loadService
 	watch    *answerWatch
+	who      []worker
 
 	mu      sync.Mutex // guards the fields below
 	changes [2][]change
 	late    samples // sent after the time it was due
+	wrote   samples // until Consul had answered
 }
 
 // loadService is what a service should answer. Only the one change that is under
@@ -28,6 +31,24 @@ type loadService struct {
 	question question
 	passing  bool // the first instance
 	version  string
+}
+
+// worker is a process whose processor time is told.
+type worker struct {
+	name string
+	pid  int
+}
+
+// used is what each has used so far; negative where that can't be told.
+func (b *loadBench) used() (all []time.Duration) {
+	for _, w := range b.who {
+		u, err := usageOf(w.pid)
+		if err != nil {
+			u.processor = -1
+		}
+		all = append(all, u.processor)
+	}
+	return all
 }
 
 // Kinds of change.
@@ -54,13 +75,21 @@ func measureLoad(ctx context.Context, s *site, r *result) error {
 		return err
 	}
 	s.say("%d changes a second for %v", rate, span)
-	began := time.Now()
+	before, began := b.used(), time.Now()
 	if err := b.run(ctx, rate, int(span.Seconds()*rate)); err != nil {
 		return err
 	}
-	took := time.Since(began)
+	took, after := time.Since(began), b.used()
 	s.say("comparing the final state")
-	return b.report(ctx, s, r, rate, took)
+	if err := b.report(ctx, s, r, rate, took); err != nil {
+		return err
+	}
+	for n, w := range b.who {
+		if before[n] >= 0 && after[n] >= 0 {
+			r.number("processor time a change: "+w.name, "%.2f ms", (after[n]-before[n]).Seconds()*1000/(span.Seconds()*rate), "", nil)
+		}
+	}
+	return nil
 }
 
 func (b *loadBench) open(ctx context.Context, s *site) error {
@@ -77,8 +106,13 @@ func (b *loadBench) open(ctx context.Context, s *site) error {
 	if err := s.startGlobalDNS(ctx); err != nil {
 		return err
 	}
-	if _, err := s.startAgent(ctx, loadCluster, map[string]any{"consul": map[string]any{"address": b.catalog.server.HTTP}}); err != nil {
+	agent, err := s.startAgent(ctx, loadCluster, map[string]any{"consul": map[string]any{"address": b.catalog.server.HTTP}})
+	if err != nil {
 		return err
+	}
+	b.who = []worker{{"the agent", agent.pid()}, {"bench itself", os.Getpid()}}
+	if pid, err := serverPID(b.catalog.dir); err == nil {
+		b.who = append(b.who, worker{"Consul, the writing included", pid})
 	}
 	if b.watch, err = s.newAnswerWatch(); err != nil {
 		return err
@@ -172,15 +206,22 @@ func (b *loadBench) change(ctx context.Context, number int, due time.Time) error
 		b.changes[kind] = append(b.changes[kind], c)
 		b.late = append(b.late, c.sent.Sub(due))
 	})
+	var err error
 	if kind == flipped {
-		return b.catalog.setHealth(ctx, n, l.passing)
+		err = b.catalog.setHealth(ctx, n, l.passing)
+	} else {
+		err = b.catalog.setVersion(ctx, n, l.version)
 	}
-	return b.catalog.setVersion(ctx, n, l.version)
+	took := time.Since(c.sent)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wrote = append(b.wrote, took)
+	return err
 }
 
 func (b *loadBench) report(ctx context.Context, s *site, r *result, rate int, took time.Duration) error {
 	b.mu.Lock()
-	flips, versions, late := b.changes[flipped], b.changes[redefined], b.late
+	flips, versions, late, wrote := b.changes[flipped], b.changes[redefined], b.late, b.wrote
 	b.mu.Unlock()
 	spans := func(all []change) (took samples) {
 		for _, c := range all {
@@ -202,6 +243,7 @@ func (b *loadBench) report(ctx context.Context, s *site, r *result, rate int, to
 	r.number("changes made a second", "%.0f/s", float64(len(all))/took.Seconds(), "", nil)
 	r.times("… sent later than due", late, "", nil)
 	r.times("asked every", b.watch.gaps(), "", nil)
+	r.times("… Consul has taken the change", wrote, "", nil)
 	history, err := s.history(ctx, loadCluster)
 	if err != nil {
 		return err
