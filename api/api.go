@@ -34,10 +34,22 @@ type Why struct {
 	Reason  string             `json:"reason"`
 }
 
+// Observer is what is known of the observer, which decides which clusters are up.
+type Observer struct {
+	Leading  bool   `json:"leading"`  // this replica is it
+	Holder   string `json:"holder"`   // who is; "" when nobody was heard of
+	Epoch    uint64 `json:"epoch"`    // of its latest message; 0 when there is none
+	Revision uint64 `json:"revision"` // likewise
+	Suspects bool   `json:"suspects"` // this replica is it, and withdraws nothing: most clusters would turn at once
+	Blind    string `json:"blind"`    // this replica is it, and why it can't judge; "" when it can
+}
+
 // Config holds what the API shows. All fields but Zone are needed.
 type Config struct {
 	Views  Views
 	Leases Leases
+	// Observer tells who decides of the clusters. Any number of goroutines may ask.
+	Observer func() Observer
 	// Resolve answers a name and a type from a View as DNS would. Its error is a
 	// sentence about what is wrong with the name or the type.
 	Resolve func(v *registry.View, name, qtype string) (Resolution, error)
@@ -93,6 +105,8 @@ type status struct {
 	Serial         uint32 `json:"serial"`
 	ClustersSynced int    `json:"clusters_synced"` // whose agent has published everything in its present epoch
 	ClustersTotal  int    `json:"clusters_total"`
+
+	Observer Observer `json:"observer"`
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
@@ -102,7 +116,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	v := h.config.Views.View()
 	s := status{
 		Ready: v.Synced() && v.Zone() != nil, Zone: h.config.Zone, Version: h.config.Version,
-		Sequence: v.Sequence(), Serial: v.Serial(),
+		Sequence: v.Sequence(), Serial: v.Serial(), Observer: h.config.Observer(),
 	}
 	if zone := v.Zone(); zone != nil {
 		s.Zone = zone.Name

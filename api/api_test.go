@@ -39,7 +39,7 @@ func newHistory() *history {
 func (h *history) publish(e registry.Event) {
 	h.sequence++
 	e.Schema, e.ID, e.Time = registry.Schema, fmt.Sprint(h.sequence), h.now()
-	if _, own := e.Writer.Cluster(); own {
+	if e.Writer != registry.Operator {
 		h.revision[e.Writer]++
 		e.Epoch, e.Revision = 1767323000, h.revision[e.Writer]
 	}
@@ -91,6 +91,18 @@ func harbours() *history {
 	h.service("bronze", "shop", "cart")
 	h.service("amber", "", "a/b:c", web)
 	h.publish(registry.Event{Kind: registry.KindSnapshot, Writer: "amber", Snapshot: &registry.SnapshotMark{Keys: 2}})
+	h.publish(registry.Event{Kind: registry.KindEpoch, Writer: registry.Observer, Takeover: &registry.EpochRecord{}})
+	h.publish(registry.Event{Kind: registry.KindState, Writer: registry.Observer, State: &registry.StateRecord{
+		Cluster: "amber", State: registry.Stale, Since: h.now(), Reason: "its agent is silent, but its gateways are reached", Failing: []string{"gw-2"},
+		Evidence: &registry.Evidence{Phase: registry.PhaseSynced, LeaseAge: 10.5, Epoch: 1767323000, Revision: 5, Votes: []registry.Vote{{Vantage: "_dns-1", Reached: 1, Failed: 1}}},
+	}})
+	h.publish(registry.Event{Kind: registry.KindEpoch, Writer: "delta", Takeover: &registry.EpochRecord{}})
+	h.publish(registry.Event{Kind: registry.KindState, Writer: registry.Observer, State: &registry.StateRecord{
+		Cluster: "delta", State: registry.Gone, Since: h.now(), Reason: "its agent is silent for half of the history's age: it counts as never heard of",
+	}})
+	h.publish(registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &registry.Order{Kind: registry.OrderDrain, Target: "amber", By: "mia", Reason: "kernel update", For: 1800, Failback: 60}})
+	h.publish(registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &registry.Order{Kind: registry.OrderDrain, Target: "web.shop.amber", By: "mia", Reason: "bad release", Force: true}})
+	h.publish(registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &registry.Order{Kind: registry.OrderLeave, Target: "cobalt", By: "mia", Reason: "moved"}})
 	key, _ := registry.ParseServiceKey("shop", "old")
 	forgotten := registry.NewServiceState(key, nil)
 	forgotten.Forgotten = true
@@ -117,6 +129,11 @@ func store(v *registry.View) *registry.Store {
 	return &s
 }
 
+// observed is who decides of the clusters.
+func observed() api.Observer {
+	return api.Observer{Leading: true, Holder: "global-dns@one/7", Epoch: 1767323000, Revision: 3}
+}
+
 // resolve stands for DNS.
 func resolve(v *registry.View, name, qtype string) (api.Resolution, error) {
 	if qtype == "NONSENSE" {
@@ -131,9 +148,9 @@ func resolve(v *registry.View, name, qtype string) (api.Resolution, error) {
 func serve(t *testing.T, v *registry.View) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(api.New(api.Config{
-		Views:   store(v),
-		Leases:  leases{"amber": {Phase: registry.PhaseSynced, Source: "consul"}},
-		Resolve: resolve, Version: "1.2.3", Zone: "seed.internal.",
+		Views:    store(v),
+		Leases:   leases{"amber": {Phase: registry.PhaseSynced, Source: "consul"}},
+		Observer: observed, Resolve: resolve, Version: "1.2.3", Zone: "seed.internal.",
 	}))
 	t.Cleanup(server.Close)
 	return server
@@ -263,7 +280,7 @@ func TestReadOnly(t *testing.T) {
 // TestHostilePaths: whatever a path holds, the answer is JSON and no redirect
 // leads elsewhere.
 func TestHostilePaths(t *testing.T) {
-	handler := api.New(api.Config{Views: store(harbours().synced()), Leases: leases{}, Resolve: resolve})
+	handler := api.New(api.Config{Views: store(harbours().synced()), Leases: leases{}, Observer: observed, Resolve: resolve})
 	for _, path := range []string{
 		"/v1/services/shop/%00", "/v1/services/%2e%2e/%2e%2e", "/v1/services/shop/" + strings.Repeat("x", 10000), "/v1/services/a%2Fb/c%2Fd",
 		"/v1/services/sh%C3%B6p/web", "/v1/services/shop/", "/v1/services/*/web", "/v1/services?namespace=" + strings.Repeat("%ff", 3000),

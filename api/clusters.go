@@ -3,6 +3,9 @@ package api
 import (
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
 )
@@ -24,6 +27,25 @@ type cluster struct {
 	Instances int                `json:"instances"`
 	LeaseAge  *float64           `json:"lease_age_seconds"`
 	Gateways  []gateway          `json:"gateways"`
+
+	State    registry.Liveness  `json:"state"`    // as the observer holds it; up while it has said nothing
+	Since    *time.Time         `json:"since"`    // when that began; null while it has said nothing, as are the next two
+	Reason   *string            `json:"reason"`   // a sentence
+	Evidence *registry.Evidence `json:"evidence"` // what the observer saw
+	Failing  []string           `json:"failing"`  // gateways that can't be reached
+	Orders   []order            `json:"orders"`   // drains and leaves of the cluster and what is in it
+}
+
+// order is a drain or a leave that holds.
+type order struct {
+	Kind   string     `json:"kind"`
+	Target string     `json:"target"` // the cluster, <gateway>.<cluster> or <name>.<namespace>.<cluster>
+	By     string     `json:"by"`
+	Reason string     `json:"reason"`
+	Since  time.Time  `json:"since"`
+	Until  *time.Time `json:"until"` // null: until somebody ends it
+	Ending bool       `json:"ending"`
+	Force  bool       `json:"force"`
 }
 
 type gateway struct {
@@ -44,10 +66,50 @@ func (h *handler) clusters(w http.ResponseWriter, r *http.Request) {
 	body := struct {
 		Clusters []cluster `json:"clusters"`
 	}{Clusters: []cluster{}}
+	orders := ordersOf(v)
 	for _, c := range v.Clusters() {
-		body.Clusters = append(body.Clusters, h.cluster(c))
+		entry := h.cluster(c)
+		entry.stands(v.State(c.ID), orders[c.ID])
+		body.Clusters = append(body.Clusters, entry)
 	}
+	for _, s := range v.States() {
+		if v.Cluster(s.Cluster) == nil { // gone: nothing else of it counts
+			entry := h.cluster(&registry.ClusterState{ID: s.Cluster})
+			entry.stands(s, orders[s.Cluster])
+			body.Clusters = append(body.Clusters, entry)
+		}
+	}
+	slices.SortFunc(body.Clusters, func(a, b cluster) int { return strings.Compare(string(a.Cluster), string(b.Cluster)) })
 	writeJSON(w, body)
+}
+
+// ordersOf returns what holds, by cluster.
+func ordersOf(v *registry.View) map[registry.ClusterID][]order {
+	all := map[registry.ClusterID][]order{}
+	for _, o := range v.Orders() {
+		cluster, _, _, err := registry.ParseDrainTarget(o.Target) // a leave's target is a cluster, too
+		if err != nil {
+			continue
+		}
+		entry := order{Kind: o.Kind, Target: o.Target, By: o.By, Reason: o.Reason, Since: o.Stored.UTC(), Ending: o.Ending, Force: o.Force}
+		if until, known := o.Ends(); known {
+			until = until.UTC()
+			entry.Until = &until
+		}
+		all[cluster] = append(all[cluster], entry)
+	}
+	return all
+}
+
+// stands adds what the observer and the operator have said.
+func (c *cluster) stands(s *registry.StandingState, orders []order) {
+	c.State, c.Failing, c.Orders = registry.Up, []string{}, append([]order{}, orders...)
+	if s == nil {
+		return
+	}
+	since := s.Since.UTC()
+	c.State, c.Since, c.Reason, c.Evidence = s.State, &since, &s.Reason, s.Evidence
+	c.Failing = append(c.Failing, s.Failing...)
 }
 
 func (h *handler) cluster(c *registry.ClusterState) cluster {

@@ -14,12 +14,13 @@ import (
 
 // Config is a valid configuration of one global-dns.
 type Config struct {
-	Zone    registry.ZoneRecord // clean: see registry.CleanZone
-	NATS    config.NATS
-	DNS     DNS
-	Streams Streams
-	Probes  Probes
-	HTTP    string // address to listen on
+	Zone     registry.ZoneRecord // clean: see registry.CleanZone
+	NATS     config.NATS
+	DNS      DNS
+	Streams  Streams
+	Probes   Probes
+	Observer Observer
+	HTTP     string // address to listen on
 }
 
 // Streams says what the streams should be like.
@@ -41,8 +42,9 @@ type document struct {
 		HistoryAge   time.Duration `yaml:"history_age" default:"720h" help:"how long the history of events is kept"`
 		HistoryBytes config.Size   `yaml:"history_bytes" default:"10GiB" help:"guard on the size of the history; 0 for none"`
 	} `yaml:"streams"`
-	Probes Probes `yaml:"probes"`
-	HTTP   string `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
+	Probes   Probes   `yaml:"probes"`
+	Observer Observer `yaml:"observer"`
+	HTTP     string   `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
 }
 
 // AddFlags declares a flag for every field that one text can give.
@@ -68,7 +70,8 @@ func (c Config) CheckFiles() []config.Fault {
 // Reloadable compares a new configuration with the one that runs. It returns the
 // fields that differ and that only a restart can change. The zone may differ at
 // any time: it is only the seed of the record on the stream, and the difference
-// is reported anew. So may all of dns but where it listens.
+// is reported anew. So may all of dns but where it listens, and all of observer but
+// whether there is one.
 func Reloadable(old, new Config) (changedFixed []string) {
 	for _, f := range []struct {
 		name     string
@@ -78,6 +81,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"dns.listen", old.DNS.Listen, new.DNS.Listen},
 		{"streams", old.Streams, new.Streams},
 		{"probes", old.Probes, new.Probes},
+		{"observer.enabled", old.Observer.Enabled, new.Observer.Enabled},
 		{"http", old.HTTP, new.HTTP},
 	} {
 		if !reflect.DeepEqual(f.old, f.new) {

@@ -62,6 +62,7 @@ dns:
   chaos: {version: seamark, id: eu-1}
 streams: {manage: false, replicas: 3, history_age: 240h, history_bytes: 1GiB}
 probes: {enabled: false, vantage: eu-1, interval: 4s, timeout: 3s, rise: 1, fall: 10, concurrency: 1024, allow: [127.0.0.0/8]}
+observer: {enabled: false, lapse: 20s, down_after: 1m, failback: 0s, report_age: 1m}
 http: 127.0.0.1:8088
 `
 
@@ -88,7 +89,8 @@ func TestConfig(t *testing.T) {
 			Vantage: "eu-1", Interval: 4 * time.Second, Timeout: 3 * time.Second, Rise: 1, Fall: 10, Concurrency: 1024,
 			Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		},
-		HTTP: "127.0.0.1:8088",
+		Observer: Observer{Lapse: 20 * time.Second, DownAfter: time.Minute, ReportAge: time.Minute},
+		HTTP:     "127.0.0.1:8088",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
@@ -107,9 +109,10 @@ func TestDefaults(t *testing.T) {
 			Listen: []string{"127.0.0.1:5300"}, UDPPayload: 1232, QueryLog: QueryLog{PerSecond: 10},
 			TCP: TCP{MaxConnections: 1024, MaxPerAddress: 128, Idle: 10 * time.Second},
 		},
-		Streams: Streams{Manage: true, Replicas: 1, HistoryAge: 30 * 24 * time.Hour, HistoryBytes: 10 << 30},
-		Probes:  Probes{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Concurrency: 64},
-		HTTP:    "127.0.0.1:8080",
+		Streams:  Streams{Manage: true, Replicas: 1, HistoryAge: 30 * 24 * time.Hour, HistoryBytes: 10 << 30},
+		Probes:   Probes{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Concurrency: 64},
+		Observer: Observer{Enabled: true, Lapse: 10 * time.Second, DownAfter: 5 * time.Minute, Failback: 10 * time.Second, ReportAge: 30 * time.Second},
+		HTTP:     "127.0.0.1:8080",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
@@ -144,6 +147,12 @@ func TestConfigFaults(t *testing.T) {
 		"probes": {"probes: {vantage: _dns-1, interval: 1s, timeout: 1001ms}\n", nil, []string{
 			`dns.yaml:1:19: probes.vantage: "_dns-1" is no DNS label of at most 58 bytes; write for example dns-1`,
 			`dns.yaml:1:50: probes.timeout: 1.001s is not within 100ms and the interval, which is 1s`,
+		}},
+		"observer": {"observer: {lapse: 4s, down_after: -1s, failback: 2h, report_age: 10s}\n", nil, []string{
+			`dns.yaml:1:19: observer.lapse: 4s is not within 5s and 10m0s: agents renew their leases every 2s`,
+			`dns.yaml:1:35: observer.down_after: -1s is not within 0s and 24h0m0s`,
+			`dns.yaml:1:50: observer.failback: 2h0m0s is not within 0s and 1h0m0s`,
+			`dns.yaml:1:66: observer.report_age: 10s is not within 20s and 1h0m0s: reports are repeated every 10s`,
 		}},
 		"name servers": {`zone:
   nameservers:
@@ -202,7 +211,9 @@ func TestReloadable(t *testing.T) {
 		"/secret-1, →":                      nil,
 		"replicas: 3→replicas: 1":           {"streams"},
 		"vantage: eu-1→vantage: eu-2":       {"probes"},
-		"8088→8089":                         {"http"},
+		"lapse: 20s→lapse: 30s":             nil,
+		"observer: {enabled: false→observer: {enabled: true": {"observer.enabled"},
+		"8088→8089": {"http"},
 	} {
 		from, to, _ := strings.Cut(change, "→")
 		yaml := strings.Replace(everything, from, to, 1)

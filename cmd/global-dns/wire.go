@@ -61,6 +61,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	observed := newObserver(metrics)
 	store := &registry.Store{}
 	conn := &connection{config: c, logger: p.Logger, probes: newProbes(c.Probes, store, metrics, p.Logger)}
+	conn.observing = newObserving(c.Observer, store, metrics, p.Logger)
 	followed := replica.New(store, conn, observed, p.Logger)
 	metrics.MustRegister(newCollector(store, followed))
 	random := cookie.NewSecret()
@@ -76,7 +77,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	server, err := proc.Listen(ctx, proc.HTTPConfig{
 		Address: c.HTTP, Ready: followed.Ready, Metrics: metrics, Logger: p.Logger,
 		Routes: map[string]http.Handler{"/v1/": api.New(api.Config{
-			Views: store, Leases: followed, Resolve: resolve, Version: proc.Version(), Zone: c.Zone.Name,
+			Views: store, Leases: followed, Observer: conn.observing.status, Resolve: resolve, Version: proc.Version(), Zone: c.Zone.Name,
 		})},
 	})
 	if err != nil {
@@ -114,6 +115,7 @@ type connection struct {
 	config       Config
 	logger       *slog.Logger
 	probes       *probes
+	observing    *observing
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
 	changed      atomic.Bool                         // the stream is another one: what is known stands
 	created      time.Time                           // when the stream that is followed was made; Follow's own
@@ -179,7 +181,7 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica) error {
 	}
 	zone := c.config.Zone
 	c.seed.Store(&zone)
-	return proc.Run(ctx, c.logger, grace, append(c.probes.parts(c),
+	return proc.Run(ctx, c.logger, grace, append(append(c.probes.parts(c), c.observing.parts(c)...),
 		proc.Part{Name: "replica", Run: followed.Run},
 		proc.Part{Name: "zone", Run: c.keepZone},
 	)...)
@@ -307,6 +309,10 @@ func (w *watcher) reload(p *proc.Process, why string) {
 	}
 	if !reflect.DeepEqual(next.DNS, w.running.DNS) {
 		w.logger.Info("the settings of dns have changed", "why", why)
+	}
+	if next.Observer != w.running.Observer {
+		w.conn.observing.reload(next.Observer)
+		w.logger.Info("the settings of the observer have changed", "why", why)
 	}
 	if !next.Zone.Equal(w.running.Zone) {
 		zone := next.Zone

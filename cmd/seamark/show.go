@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/url"
@@ -26,6 +27,30 @@ type statusReply struct {
 	Serial         uint32 `json:"serial"`
 	ClustersSynced int    `json:"clusters_synced"`
 	ClustersTotal  int    `json:"clusters_total"`
+	Observer       struct {
+		Leading  bool   `json:"leading"`
+		Holder   string `json:"holder"`
+		Epoch    uint64 `json:"epoch"`
+		Revision uint64 `json:"revision"`
+		Suspects bool   `json:"suspects"`
+		Blind    string `json:"blind"`
+	} `json:"observer"`
+}
+
+// observer tells in a few words who decides which clusters are up.
+func (s statusReply) observer() string {
+	switch who := s.Observer.Holder; {
+	case s.Observer.Suspects:
+		return who + " (suspects itself)"
+	case s.Observer.Blind != "":
+		return who + " (" + s.Observer.Blind + ")"
+	case s.Observer.Leading:
+		return who + " (this one)"
+	case who == "":
+		return "not heard of"
+	default:
+		return who
+	}
 }
 
 func (c *commands) status() *cobra.Command {
@@ -37,8 +62,8 @@ func (c *commands) status() *cobra.Command {
 				return err
 			}
 			return c.output.print(command.OutOrStdout(), s, func(row func(...any)) {
-				row("READY", "ZONE", "SERIAL", "SEQUENCE", "CLUSTERS", "VERSION")
-				row(s.Ready, s.Zone, s.Serial, s.Sequence, fmt.Sprintf("%d of %d synced", s.ClustersSynced, s.ClustersTotal), s.Version)
+				row("READY", "ZONE", "SERIAL", "SEQUENCE", "CLUSTERS", "OBSERVER", "VERSION")
+				row(s.Ready, s.Zone, s.Serial, s.Sequence, fmt.Sprintf("%d of %d synced", s.ClustersSynced, s.ClustersTotal), s.observer(), s.Version)
 			})
 		},
 	}
@@ -65,19 +90,51 @@ type clustersReply struct {
 			Ports     map[string]int `json:"ports"`
 			Weight    int            `json:"weight"`
 		} `json:"gateways"`
+		State    string          `json:"state"`
+		Since    *time.Time      `json:"since"`
+		Reason   *string         `json:"reason"`
+		Evidence json.RawMessage `json:"evidence"`
+		Failing  []string        `json:"failing"`
+		Orders   []standingOrder `json:"orders"`
 	} `json:"clusters"`
+}
+
+// standingOrder is a drain or a leave that holds.
+type standingOrder struct {
+	Kind   string     `json:"kind"`
+	Target string     `json:"target"`
+	By     string     `json:"by"`
+	Reason string     `json:"reason"`
+	Since  time.Time  `json:"since"`
+	Until  *time.Time `json:"until"`
+	Ending bool       `json:"ending"`
+	Force  bool       `json:"force"`
+}
+
+// shownState tells in a word how a cluster stands: what the observer says, unless the
+// cluster as a whole is drained or has left.
+func shownState(cluster, state string, orders []standingOrder) string {
+	for _, o := range orders {
+		switch {
+		case o.Kind == "leave":
+			return state + ", left"
+		case o.Kind == "drain" && o.Target == cluster:
+			return state + ", drained"
+		}
+	}
+	return state
 }
 
 func (c *commands) clusters() *cobra.Command {
 	return &cobra.Command{
-		Use: "clusters", Short: "Show the clusters, their agents and their gateways", Args: cobra.NoArgs,
+		Use: "clusters", Short: "Show the clusters, how they stand, their agents and their gateways", Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var reply clustersReply
 			if err := c.client().get(command.Context(), "/v1/clusters", nil, &reply); err != nil {
 				return err
 			}
 			return c.output.print(command.OutOrStdout(), reply, func(row func(...any)) {
-				row("CLUSTER", "SOURCE", "PHASE", "LEASE", "EPOCH.REVISION", "SERVICES", "INSTANCES", "GATEWAYS")
+				row("CLUSTER", "STATE", "SINCE", "SOURCE", "PHASE", "LEASE", "EPOCH.REVISION", "SERVICES", "INSTANCES", "GATEWAYS")
 				for _, s := range reply.Clusters {
 					lease := "never seen"
 					if s.LeaseAgeSeconds != nil {
@@ -85,9 +142,13 @@ func (c *commands) clusters() *cobra.Command {
 					}
 					var gateways []string
 					for _, g := range s.Gateways {
-						gateways = append(gateways, g.Name+"="+strings.Join(g.Addresses, ","))
+						text := g.Name + "=" + strings.Join(g.Addresses, ",")
+						if slices.Contains(s.Failing, g.Name) {
+							text += " (not reached)"
+						}
+						gateways = append(gateways, text)
 					}
-					row(s.Cluster, s.Source, s.Phase, lease, fmt.Sprintf("%d.%d", s.Epoch, s.Revision), s.Services, s.Instances, strings.Join(gateways, " "))
+					row(s.Cluster, shownState(s.Cluster, s.State, s.Orders), ago(s.Since), s.Source, s.Phase, lease, fmt.Sprintf("%d.%d", s.Epoch, s.Revision), s.Services, s.Instances, strings.Join(gateways, " "))
 				}
 			})
 		},
