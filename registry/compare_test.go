@@ -62,4 +62,4 @@ func visible(v *registry.View) seen {
 	return s
 }
 
-func cmpSeen(got, want seen) string { return cmp.Diff(want, got, cmpopts.EquateComparable()) }
+func cmpSeen(got, want seen) string { return cmp.Diff(want, got, cmpopts.EquateComparable(), cmpopts.IgnoreUnexported(registry.ClusterState{})) }

@@ -41,7 +41,7 @@ func (c *Conn) PutProbe(ctx context.Context, r registry.ProbeReport) (cut bool, 
 	}
 	m := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{headerContentType: {contentJSON}}}
 	if _, err := c.publish(ctx, LeaseStream, m); err != nil {
-		return cut, c.denied(subject, err)
+		return cut, c.denied(root+r.Vantage+".probe.", err) // of several at once only the last refusal can be seen
 	}
 	return cut, nil
 }
@@ -141,21 +141,22 @@ func (c *Conn) mayRead(ctx context.Context, stream, filter string) error {
 		Name: consumerPrefix + rand.Text(), FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy,
 		DeliverPolicy: jetstream.DeliverNewPolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Second,
 	})
-	if err = c.denied(filter, err); errors.Is(err, ErrNotPermitted) {
+	if err = c.denied(filter+`"`, err); errors.Is(err, ErrNotPermitted) {
 		return err
 	}
 	return nil
 }
 
 // denied returns the error of a request, as [ErrNotPermitted] where the reason why no
-// answer came is that the server refused the subject: it tells so beside the request.
-func (c *Conn) denied(subject string, err error) error {
+// answer came is that the server refused a subject with this part: it tells so beside the
+// request.
+func (c *Conn) denied(part string, err error) error {
 	if err == nil {
 		return nil
 	}
 	last := c.nats.LastError()
-	if errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(strings.ToLower(last.Error()), strings.ToLower(subject)+`"`) {
-		return fmt.Errorf("%w: %s", ErrNotPermitted, subject)
+	if errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(strings.ToLower(last.Error()), strings.ToLower(part)) {
+		return fmt.Errorf("%w: %w", ErrNotPermitted, last)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,17 +233,27 @@ func TestProbesWithoutRights(t *testing.T) {
 	streamtest.Create(t, streamtest.ConnectTo(t, at("admin")), 1)
 	c := streamtest.ConnectTo(t, at("amber"))
 	put(t, c, report("amber", "bronze", 1))
-	for _, r := range []registry.ProbeReport{report("amber", "bronz", 1), report("bronze", "amber", 1)} {
-		if _, err := c.PutProbe(t.Context(), r); !errors.Is(err, stream.ErrNotPermitted) {
-			t.Errorf("%s about %s: %v", r.Vantage, r.Cluster, err)
-		}
+	var wg sync.WaitGroup // each waits for an answer that does not come
+	for _, cluster := range []registry.ClusterID{"cobalt", "dune"} {
+		wg.Go(func() {
+			if _, err := c.PutProbe(t.Context(), report("amber", cluster, 1)); !errors.Is(err, stream.ErrNotPermitted) {
+				t.Errorf("a report about %s: %v", cluster, err)
+			}
+		})
 	}
+	other := streamtest.ConnectTo(t, at("amber"))
+	wg.Go(func() {
+		if err := other.WatchClusters(t.Context(), func(registry.Message) {}); !errors.Is(err, stream.ErrNotPermitted) {
+			t.Errorf("WatchClusters: %v", err)
+		}
+	})
+	wg.Wait()
 	put(t, c, report("amber", "bronze", 1))
-	if err := c.WatchClusters(t.Context(), func(registry.Message) {}); !errors.Is(err, stream.ErrNotPermitted) {
-		t.Errorf("WatchClusters: %v", err)
+	if _, err := other.PutProbe(t.Context(), report("amber", "bronze", 1)); err != nil {
+		t.Errorf("after another refusal: %v", err)
 	}
 	c.Close()
-	if _, err := c.PutProbe(t.Context(), report("amber", "bronze", 1)); err == nil || errors.Is(err, stream.ErrNotPermitted) {
-		t.Errorf("without a connection: %v", err)
+	if _, err := c.PutProbe(t.Context(), report("amber", "bronze", 1)); err == nil {
+		t.Error("stored without a connection")
 	}
 }
