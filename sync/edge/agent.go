@@ -19,7 +19,8 @@ type Agent struct {
 	intake   *intake
 	settings atomic.Pointer[Settings]
 	reloaded chan struct{} // capacity 1
-	resync   chan string   // capacity 1: why
+	orders   *orders
+	brakes   brakeCounts // only the goroutine that leads uses them
 	status   board
 	tried    time.Time // of the lease that this agent tried to write last; zero: none
 	written  time.Time // of the last one that was acknowledged
@@ -33,11 +34,11 @@ func New(config Config, settings Settings, source Source, log Log) (*Agent, erro
 	if config.Agent == "" {
 		return nil, errors.New("agent: a name is needed")
 	}
-	config.Timing = config.Timing.withDefaults()
+	config.Timing, config.Brake = config.Timing.withDefaults(), config.Brake.withDefaults()
 	a := &Agent{
 		config: config, writer: registry.Writer(config.Cluster), log: log,
 		intake:   newIntake(source, config.Logger, config.Timing),
-		reloaded: make(chan struct{}, 1), resync: make(chan string, 1),
+		reloaded: make(chan struct{}, 1), orders: newOrders(), brakes: brakeCounts{ended: map[registry.BrakeState]uint64{}},
 	}
 	a.settings.Store(&settings)
 	a.status.set(func(s *Status) { s.Role = Standby })
@@ -115,29 +116,5 @@ func (a *Agent) streamFault(ctx context.Context, err error) {
 		a.config.Logger.Warn("the stream does not acknowledge: trying again until it does", "err", err)
 	case err == nil && was != nil:
 		a.config.Logger.Info("the stream is reached again")
-	}
-}
-
-// followOrders waits for orders to this cluster.
-func (a *Agent) followOrders(ctx context.Context) {
-	retry := newBackoff(a.config.Timing.Retry)
-	for ctx.Err() == nil {
-		err := a.log.WatchOrders(ctx, func(m registry.Message) {
-			retry.Reset()
-			if m.Event == nil || m.Event.Order == nil || m.Event.Order.Kind != registry.OrderResync {
-				return
-			}
-			order := m.Event.Order
-			select {
-			case a.resync <- fmt.Sprintf("by %s: %s", order.By, order.Reason):
-			default: // one is waiting already
-			}
-		})
-		if err != nil && ctx.Err() == nil {
-			a.config.Logger.Debug("orders can't be followed", "err", err)
-		}
-		if !pause(ctx, retry.NextBackOff()) {
-			return
-		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package edge is the agent of one cluster: it watches the local registry and
 // publishes what changed, as the only writer of its cluster's subjects.
 //
-//	Source ─emit→ intake ─trusted snapshot→ export ─desired→ outbox ─events→ Log
+//	Source ─emit→ intake ─trusted snapshot→ export → brake ─desired→ outbox ─events→ Log
 //
 // What it promises:
 //
@@ -14,6 +14,11 @@
 //   - Nothing queues without bound: what waits is the latest state of each service.
 //   - Failure is not emptiness. A registry that can't be read, or whose catalogue
 //     shrinks suddenly and does not shrink in a second read, withdraws nothing.
+//   - Much is not withdrawn at once. When more than a share of the cluster's services or
+//     instances is deregistered within a window, what was known of them stands until the
+//     registry has it again, somebody decides by an order, or a time is up; also across
+//     a restart or a takeover, under the same id. What is new, and every change of
+//     health, passes meanwhile. A cluster that was ordered to leave is not held.
 //   - A stop withdraws nothing. Start, restart, takeover and an ordered resync are
 //     one routine: begin an epoch, read back, compare, publish the difference.
 //

@@ -29,6 +29,7 @@ func (a *Agent) lead(ctx context.Context, sequence uint64) (uint64, error) {
 	}
 	lost(nil)
 	wg.Wait()
+	a.status.set(func(s *Status) { s.Brake = registry.Brake{} })
 	if ctx.Err() != nil {
 		l.stop(context.WithoutCancel(ctx))
 		return 0, nil
@@ -55,6 +56,7 @@ func (l *leader) begin(ctx context.Context) error {
 		if now, err = a.log.Now(ctx); err != nil {
 			return err
 		}
+		l.clock = clock{stream: now, local: time.Now()}
 		epoch, err = nextEpoch(last, a.status.get().Epoch, now)
 		return err
 	})
@@ -68,6 +70,7 @@ func (l *leader) begin(ctx context.Context) error {
 	if err := l.putEpoch(ctx, registry.CauseChange, last.Sequence); err != nil {
 		return fmt.Errorf("begin epoch %d: %w", epoch, err)
 	}
+	l.begun = l.fence
 	return l.readBack(ctx, now)
 }
 
@@ -159,6 +162,11 @@ func (l *leader) readBack(ctx context.Context, streamNow time.Time) error {
 			stored[m.Fact] = m.Stored
 		case registry.Quarantined:
 			unreadable = append(unreadable, m.Fact)
+		}
+		if m.Event != nil && m.Event.Note != nil && m.Event.Note.Kind == registry.NoteBrake {
+			if told, err := registry.ParseBrake(*m.Event.Note); err == nil {
+				l.noted, l.notedAt = told, m.Stored
+			}
 		}
 	}
 	unreadable = append(unreadable, fold.Voided()...)

@@ -165,4 +165,30 @@ func (x *exporter) service(name registry.ServiceKey) *registry.Service {
 	return &renamed
 }
 
+// words returns all that leaves.
+func (x *exporter) words() []word {
+	words := make([]word, 0, len(x.origins))
+	for name := range x.origins {
+		words = append(words, word{name, x.service(name)})
+	}
+	return words
+}
+
+// withholds reports whether the registry has a service that the policy keeps at home.
+func (x *exporter) withholds(k registry.ServiceKey) bool {
+	if len(x.origins[k]) > 0 || x.current.Service(k) == nil {
+		return false
+	}
+	name, ok := x.policy.Export(k)
+	return !ok || name != k
+}
+
+// mayExport reports whether a service could leave under a name, were it there.
+func (x *exporter) mayExport(name registry.ServiceKey) bool {
+	if to, ok := x.policy.Export(name); ok && to == name {
+		return true
+	}
+	return slices.ContainsFunc(x.policy.Rename, func(r Rename) bool { return r.To.Match(name) })
+}
+
 func compareText(a, b string) int { return strings.Compare(a, b) }

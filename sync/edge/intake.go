@@ -241,9 +241,9 @@ func (i *intake) believe(held *registry.Snapshot, second registry.Snapshot) bool
 	if !agrees(i.current.snapshot, *held, second) {
 		return false
 	}
-	// The brake of design §4.5 (a later step) stands here: what is confirmed and
-	// still too much at once waits for an operator.
-	i.logger.Warn("a second read confirms it: withdrawing", "services", held.Len(), "services_before", i.current.snapshot.Len())
+	// So the registry says, and may still be wrong: whoever leads puts the brake before
+	// it is withdrawn.
+	i.logger.Warn("a second read confirms it", "services", held.Len(), "services_before", i.current.snapshot.Len())
 	newer := i.held
 	i.held = nil
 	i.accept(*held)

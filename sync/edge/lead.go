@@ -2,8 +2,6 @@ package edge
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -21,11 +19,19 @@ type leader struct {
 	renewal  *renewal
 	outbox   *outbox
 	fence    uint64 // sequence of the epoch record that every message names; 0: not known
+	begun    uint64 // sequence of the epoch's first record
+	clock    clock  // the stream's
 	fences   []registry.Fence
 	epochDue time.Time // when the epoch's record is due again
 	doubted  bool      // the last look did not find this epoch's record
 
-	exports *exporter         // what should stand on the stream; nil before the first reading was confirmed
+	exports *exporter        // what the registry lets out; nil before the first reading was confirmed
+	brake   *brake           // what of it should stand on the stream; nil likewise
+	alarm   <-chan time.Time // when the brake has something to do; nil: not set
+	alarmAt time.Time
+	noted   registry.Brake // what the stream says of the brake, as the epoch begins; zero: nothing
+	notedAt time.Time
+	lost    lostGateways      // those that the registry no longer has
 	from    *registry.Service // what the record's gateways were read from
 	seen    time.Time         // when the snapshot that is wanted came
 	sent    []*registry.Event // not acknowledged yet
@@ -42,7 +48,7 @@ func (l *leader) follow(ctx context.Context) error {
 	defer guard.Stop()
 	calm := time.NewTimer(timing.Lapse) // several readers may ask for the same resync
 	defer calm.Stop()
-	var orders <-chan string
+	var orders <-chan ordered
 	l.retry = newBackoff(timing.Retry)
 	for {
 		if err := l.advance(ctx); err != nil {
@@ -52,13 +58,16 @@ func (l *leader) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case why := <-orders:
-			if l.synced { // else the comparison that it asks for is still to come
-				l.agent.config.Logger.Info("beginning a new epoch to compare all", "ordered", why)
+		case order := <-orders:
+			if l.synced && order.sequence > l.begun { // else the comparison that it asks for was made, or is still to come
+				l.agent.config.Logger.Info("beginning a new epoch to compare all", "ordered", order.why)
 				err = errResync
 			}
 		case <-calm.C:
-			orders = l.agent.resync
+			orders = l.agent.orders.resync
+		case <-l.agent.orders.changed:
+		case <-l.brakeDue():
+			l.alarm = nil
 		case <-l.agent.intake.changed:
 		case <-l.again:
 			l.again = nil
@@ -86,68 +95,12 @@ func (l *leader) advance(ctx context.Context) error {
 		}
 	}
 	l.take()
+	l.brakeNow()
 	if err := l.flush(ctx); err != nil {
 		return err
 	}
 	if l.again == nil {
 		l.sayPhase()
-	}
-	return nil
-}
-
-// reconcile publishes the difference between what the stream had at the beginning
-// of the epoch and the first reading that can be trusted: what is there first,
-// tombstones after, then the snapshot's mark.
-func (l *leader) reconcile(ctx context.Context, r reading) error {
-	a := l.agent
-	exports := newExporter(a.settings.Load().Export, a.refuse)
-	exports.advance(r.snapshot)
-	if err := l.confirm(ctx, exports); err != nil {
-		l.renewal.say(registry.PhaseRegistryDown, err.Error())
-		l.again = time.After(l.retry.NextBackOff())
-		return nil
-	}
-	l.exports = exports
-	l.describe(r.snapshot)
-	l.want(r)
-	l.outbox.markAll(l.wantedKeys(), l.seen)
-	if err := l.flush(ctx); err != nil {
-		return err
-	}
-	if err := l.markComplete(ctx, registry.CauseResync); err != nil {
-		return err
-	}
-	select {
-	case <-a.resync: // what was ordered until now is done
-	default:
-	}
-	l.synced = true
-	l.publishStatus()
-	s := a.status.get()
-	a.config.Logger.Info("the stream holds what the registry says", "epoch", s.Epoch, "revision", s.Revision, "services", s.Keys)
-	return nil
-}
-
-// confirm holds a first reading that lacks much of what the stream believes to a
-// second read. The error says why nothing may be withdrawn yet.
-func (l *leader) confirm(ctx context.Context, exports *exporter) error {
-	a := l.agent
-	believed, wanted := l.believedSnapshot(), exportedBy(exports)
-	if !suspicious(believed, wanted) {
-		return nil
-	}
-	a.config.Logger.Warn("the registry has much less than was published: reading again before anything is withdrawn",
-		"services", wanted.Len(), "services_published", believed.Len())
-	second, err := a.intake.read(ctx)
-	if err != nil {
-		return fmt.Errorf("much seems to be gone and a second read fails: %w", err)
-	}
-	judge := newExporter(exports.policy, func(*registry.Refusal) {})
-	judge.advance(second)
-	if !agrees(believed, wanted, exportedBy(judge)) {
-		err := fmt.Errorf("the watch shows %d services and a second read %d: watching anew", exports.current.Len(), second.Len())
-		a.intake.doubt(err)
-		return err
 	}
 	return nil
 }
@@ -164,16 +117,19 @@ func (l *leader) take() {
 	}
 }
 
-// want makes a reading what should stand on the stream, and returns the names that
-// may differ from the reading before.
+// want makes a reading, but for what the brake holds back, what should stand on the
+// stream, and returns the names that may differ from the reading before.
 func (l *leader) want(r reading) []registry.ServiceKey {
 	touched := l.exports.advance(r.snapshot)
+	if len(touched) > 0 {
+		touched = append(touched, l.hold(touched)...)
+	}
 	if from := l.agent.settings.Load().gatewayService(r.snapshot); from != l.from {
 		l.describe(r.snapshot)
 		l.outbox.own = registry.CauseChange
 	}
 	l.seen = r.seen
-	l.outbox.wanted, l.outbox.index = l.exports.service, r.snapshot.Index()
+	l.outbox.wanted, l.outbox.index = l.brake.service, r.snapshot.Index()
 	return touched
 }
 
@@ -187,6 +143,7 @@ func (l *leader) describe(snapshot registry.Snapshot) {
 	for _, refusal := range refused {
 		a.refuse(refusal)
 	}
+	l.keepGateways(&record, settings, snapshot)
 	if refusal := unreadable(record); refusal != nil {
 		a.refuse(refusal)
 		return
@@ -202,8 +159,10 @@ func (l *leader) reload() {
 	}
 	before, snapshot := l.wantedKeys(), l.exports.current
 	l.exports = newExporter(l.agent.settings.Load().Export, l.agent.refuse)
+	l.exports.advance(snapshot)
+	l.holdUnder(l.exports)
 	l.describe(snapshot)
-	l.want(reading{snapshot: snapshot, known: true, seen: time.Now()})
+	l.seen = time.Now()
 	for _, k := range append(before, l.wantedKeys()...) {
 		l.outbox.mark(k, registry.CauseChange, l.seen)
 	}
@@ -223,6 +182,9 @@ func (l *leader) compare(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if l.brake != nil {
+		l.brake.repeat(l.clock.now(), l.agent.config.Timing.Refresh)
 	}
 	l.outbox.markAll(l.wantedKeys(), l.seen)
 	return nil
@@ -286,6 +248,7 @@ func (l *leader) acknowledged(events, stored []*registry.Event) {
 func (l *leader) publishStatus() {
 	current := l.synced && l.agent.intake.latest().fault == nil
 	l.agent.status.set(func(s *Status) {
+		l.showBrake(s)
 		s.Pending, s.Keys, s.Digest = l.outbox.pending(), len(l.outbox.believed), l.outbox.digest
 		if s.Gateways = 0; l.outbox.wantRecord != nil {
 			s.Gateways = len(l.outbox.wantRecord.Gateways)
@@ -302,43 +265,10 @@ func (l *leader) sayPhase() {
 	case r.fault != nil:
 		l.renewal.say(registry.PhaseRegistryDown, r.fault.Error())
 	case l.synced:
-		l.renewal.say(registry.PhaseSynced, "")
+		l.renewal.say(registry.PhaseSynced, l.heldBack())
 	default:
 		l.renewal.say(registry.PhaseSyncing, "")
 	}
-}
-
-// wantedKeys returns the names of all that should stand on the stream, sorted.
-func (l *leader) wantedKeys() []registry.ServiceKey {
-	if l.exports == nil {
-		return nil
-	}
-	keys := make([]registry.ServiceKey, 0, len(l.exports.origins))
-	for k := range l.exports.origins {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, registry.ServiceKey.Compare)
-	return keys
-}
-
-// exportedBy is what should stand on the stream, as a snapshot.
-func exportedBy(x *exporter) registry.Snapshot {
-	services := make([]registry.Service, 0, len(x.origins))
-	for k := range x.origins {
-		if s := x.service(k); s != nil {
-			services = append(services, *s)
-		}
-	}
-	return registry.NewSnapshot("", services...)
-}
-
-// believedSnapshot is what the stream has, as a snapshot.
-func (l *leader) believedSnapshot() registry.Snapshot {
-	services := make([]registry.Service, 0, len(l.outbox.believed))
-	for k, b := range l.outbox.believed {
-		services = append(services, registry.Service{Key: k, Instances: b.state.Instances})
-	}
-	return registry.NewSnapshot("", services...)
 }
 
 // refuse passes on what the policy refuses.

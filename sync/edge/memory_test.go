@@ -203,10 +203,14 @@ func (m *memory) age(retention time.Duration) {
 
 // order stores an order to resync.
 func (m *memory) order(cluster registry.ClusterID, by string) {
+	m.ask(registry.Order{Kind: registry.OrderResync, Target: string(cluster), By: by, Reason: "a test"})
+}
+
+// ask stores an order.
+func (m *memory) ask(o registry.Order) {
 	e := &registry.Event{
-		Schema: registry.Schema, ID: "_operator-" + by + time.Now().String(), Kind: registry.KindOrder, Writer: registry.Operator,
-		Time: time.Now().UTC(), Agent: by, Cause: registry.CauseChange,
-		Order: &registry.Order{Kind: registry.OrderResync, Target: string(cluster), By: by, Reason: "a test"},
+		Schema: registry.Schema, ID: "_operator-" + o.By + time.Now().String(), Kind: registry.KindOrder, Writer: registry.Operator,
+		Time: time.Now().UTC(), Agent: o.By, Cause: registry.CauseChange, Order: &o,
 	}
 	k, err := encode(e)
 	if err != nil {
@@ -220,9 +224,10 @@ func encode(e *registry.Event) (kept, error) {
 	return kept{fact: e.Fact(), epoch: e.Epoch, revision: e.Revision, id: e.ID, body: body}, err
 }
 
-// waitForOrders calls f for every order to a cluster until ctx ends.
+// waitForOrders calls f for the orders to a cluster that stand, and for every later
+// one until ctx ends.
 func (m *memory) waitForOrders(ctx context.Context, cluster registry.ClusterID, f func(registry.Message)) error {
-	c := make(chan kept, 16)
+	c := make(chan kept, 64)
 	m.mu.Lock()
 	m.orders[c] = struct{}{}
 	m.mu.Unlock()
@@ -231,14 +236,20 @@ func (m *memory) waitForOrders(ctx context.Context, cluster registry.ClusterID, 
 		delete(m.orders, c)
 		m.mu.Unlock()
 	}()
+	hand := func(k kept) {
+		if o := k.message(); o.Event != nil && o.Event.Order != nil && o.Event.Order.Target == string(cluster) {
+			f(o)
+		}
+	}
+	for _, k := range m.lastPerFact(registry.Operator) {
+		hand(k)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case k := <-c:
-			if o := k.message(); o.Event != nil && o.Event.Order.Target == string(cluster) {
-				f(o)
-			}
+			hand(k)
 		}
 	}
 }

@@ -44,6 +44,9 @@ type outbox struct {
 	dirty map[registry.ServiceKey]mark
 	order []registry.ServiceKey // of dirty, first come first
 	own   registry.Cause        // why the record may differ; "" when it does not
+
+	tells func() bool           // whether a note is due; nil: none ever is
+	tell  func(*registry.Event) // makes an event that note
 }
 
 func newOutbox(writer registry.Writer, agent string, timing Timing, epoch uint64) *outbox {
@@ -140,6 +143,11 @@ func (o *outbox) pending() int { return len(o.dirty) }
 // must be sent until it is acknowledged: see acknowledge.
 func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 	var events []*registry.Event
+	for o.tells != nil && o.tells() && len(events) < limit {
+		e := o.event(registry.KindNote, registry.CauseChange, now)
+		o.tell(e)
+		events = append(events, e)
+	}
 	if o.own != "" {
 		if e := o.recordEvent(o.own, now); e != nil {
 			events = append(events, e)

@@ -64,6 +64,7 @@ type Config struct {
 	Logger  *slog.Logger
 	Refused func(*registry.Refusal) // is told of everything the policy or the door refuses; may be called from any goroutine
 	Timing  Timing                  // zero fields mean the defaults
+	Brake   BrakeRules              // likewise
 }
 
 // Timing holds the agent's periods. The defaults are the protocol's.

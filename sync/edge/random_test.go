@@ -32,7 +32,7 @@ var happenings = []string{
 	"faults", "faults", "faults", "heal", "heal", "down", "up",
 	"kill", "start", "start", "stop", "freeze", "thaw",
 	"registry down", "registry up", "deaf", "hears", "lies", "tells the truth",
-	"order", "reload", "recreate",
+	"order", "reload", "recreate", "decide", "decide",
 }
 
 func drawSteps(t *rapid.T) []step {
@@ -73,6 +73,7 @@ func TestWhateverHappensTheStreamConverges(t *testing.T) {
 // live runs the steps and returns what is wrong at the end; "" when nothing is.
 func live(steps []step) string {
 	w := newWorld(services(8)...)
+	w.brake.PassAfter = time.Minute
 	defer w.end()
 	running := []*agent{w.prepare("a0").run(), w.prepare("a1").run()}
 	restarts, recreated := 0, uint64(1)
@@ -169,6 +170,10 @@ func live(steps []step) string {
 			a.source.set(func(x *source) { x.lie = nil })
 		case "order":
 			w.memory.order(cluster, "somebody")
+		case "decide":
+			if b, open := w.heldBack(); open {
+				w.decide([]string{registry.Approve, registry.Reject}[s.N%2], b.ID)
+			}
 		case "reload":
 			settings := w.settings
 			settings.Region = fmt.Sprint("r", n)
@@ -196,6 +201,14 @@ func live(steps []step) string {
 	}
 	time.Sleep(5 * time.Minute)
 	synctest.Wait()
+	if b, open := w.heldBack(); open { // somebody said that it is no truth, and stands corrected
+		if b.State != registry.BrakeRejected && !b.Until.IsZero() {
+			return fmt.Sprintf("five minutes later %s is still %s", b.ID, b.State)
+		}
+		w.decide(registry.Approve, b.ID)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+	}
 	if report := w.audit(); report != "" {
 		return report
 	}

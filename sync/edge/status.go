@@ -39,6 +39,10 @@ type Status struct {
 	Retries   uint64 // calls to the stream that had to be repeated
 	Drifts    uint64 // watches begun anew because a second read did not agree with them
 	Holds     uint64 // snapshots held back for a second read
+
+	Brake       registry.Brake                 // what is held back, without names; zero: nothing
+	Brakes      uint64                         // how often the brake has begun to hold
+	BrakesEnded map[registry.BrakeState]uint64 // … and what became of it; rejected ones end once more
 }
 
 // board holds the status: one writer, any number of readers.

@@ -69,7 +69,8 @@ func TestAWatchThatEndsSoonIsNotBegunAllTheTime(t *testing.T) {
 	})
 }
 
-// The ways to lose much at once: they are held until a second read agrees.
+// The ways to lose much at once: they are held until a second read agrees. (What the
+// brake does then is in hold_test.go.)
 var losses = map[string][]registry.Service{
 	"everything":               nil,
 	"40 % of the services":     services(6),
@@ -99,7 +100,7 @@ func empty(count int) []registry.Service {
 func TestAMassLossThatTheSecondReadConfirmsIsWithdrawn(t *testing.T) {
 	for name, left := range losses {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, newWorld(services(10)...), func(t *testing.T, w *world) {
+			inWorld(t, unbraked(services(10)...), func(t *testing.T, w *world) {
 				a := w.start("one")
 				_, reads := a.source.counts()
 				w.catalogue.replace(left...)
@@ -145,7 +146,7 @@ func TestAMassLossThatTheSecondReadDeniesWithdrawsNothing(t *testing.T) {
 }
 
 func TestAMassLossWhoseSecondReadFailsWithdrawsNothing(t *testing.T) {
-	inWorld(t, newWorld(services(10)...), func(t *testing.T, w *world) {
+	inWorld(t, unbraked(services(10)...), func(t *testing.T, w *world) {
 		a := w.start("one")
 		before := w.sequence()
 		a.source.set(func(s *source) { s.readErr = errRegistry })
@@ -185,7 +186,7 @@ func TestWhatReturnsAtOnceIsNoFaultOfTheWatch(t *testing.T) {
 // A cluster that is being shut down loses more with every moment; each step is
 // confirmed in turn.
 func TestALossThatGoesOnIsFollowed(t *testing.T) {
-	inWorld(t, newWorld(services(50)...), func(t *testing.T, w *world) {
+	inWorld(t, unbraked(services(50)...), func(t *testing.T, w *world) {
 		a := w.start("one")
 		a.source.set(func(s *source) { s.readTakes = 300 * time.Millisecond })
 		w.catalogue.replace(services(50)[20:]...) // held, and before it is confirmed more is lost
@@ -230,7 +231,7 @@ func TestAFirstReadingThatLacksMuchIsConfirmed(t *testing.T) {
 		return w.prepare("two")
 	}
 	t.Run("confirmed", func(t *testing.T) {
-		inWorld(t, newWorld(services(10)...), func(t *testing.T, w *world) {
+		inWorld(t, unbraked(services(10)...), func(t *testing.T, w *world) {
 			b := setup(t, w)
 			w.catalogue.replace(services(3)...)
 			b.run()
@@ -242,7 +243,7 @@ func TestAFirstReadingThatLacksMuchIsConfirmed(t *testing.T) {
 		})
 	})
 	t.Run("read fails", func(t *testing.T) {
-		inWorld(t, newWorld(services(10)...), func(t *testing.T, w *world) {
+		inWorld(t, unbraked(services(10)...), func(t *testing.T, w *world) {
 			b, before := setup(t, w), w.sequence()
 			w.catalogue.replace()
 			b.source.set(func(s *source) { s.readErr = errRegistry })
@@ -260,7 +261,7 @@ func TestAFirstReadingThatLacksMuchIsConfirmed(t *testing.T) {
 		})
 	})
 	t.Run("read disagrees", func(t *testing.T) {
-		inWorld(t, newWorld(services(10)...), func(t *testing.T, w *world) {
+		inWorld(t, unbraked(services(10)...), func(t *testing.T, w *world) {
 			b, before, some := setup(t, w), w.sequence(), registry.NewSnapshot("x", services(2)...)
 			b.source.set(func(s *source) { s.lie = &some })
 			b.run()

@@ -26,6 +26,7 @@ type world struct {
 	catalogue *catalogue
 	settings  edge.Settings
 	timing    edge.Timing
+	brake     edge.BrakeRules
 	refused   func(*registry.Refusal)
 	agents    []*agent
 }
@@ -48,6 +49,13 @@ func newWorld(services ...registry.Service) *world {
 			{Name: "gw-1", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Ports: map[string]int{"http": 8080}, Weight: 1},
 		}},
 	}
+}
+
+// unbraked is a world in which nothing is held back: what is trusted is withdrawn at once.
+func unbraked(services ...registry.Service) *world {
+	w := newWorld(services...)
+	w.brake.Off = true
+	return w
 }
 
 // inWorld runs a test in a bubble of its own time, and ends all agents after it.
@@ -74,7 +82,7 @@ func (w *world) prepare(name string) *agent {
 	if os.Getenv("EDGE_TEST_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("agent", name)
 	}
-	config := edge.Config{Cluster: cluster, Agent: name, Version: "v0", Source: "test", Logger: logger, Refused: w.refused, Timing: w.timing}
+	config := edge.Config{Cluster: cluster, Agent: name, Version: "v0", Source: "test", Logger: logger, Refused: w.refused, Timing: w.timing, Brake: w.brake}
 	made, err := edge.New(config, w.settings, a.source, a.link)
 	if err != nil {
 		panic(err)

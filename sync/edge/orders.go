@@ -1,0 +1,78 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// orders are what was asked of this agent's cluster. It listens whether or not the
+// agent leads, so that a decision is known before anything is withdrawn.
+type orders struct {
+	resync  chan ordered  // capacity 1
+	changed chan struct{} // capacity 1: the others have changed
+
+	mu    sync.Mutex     // guards what follows
+	brake registry.Order // the last decision; zero: none
+	leave registry.Order // the last word about leaving; zero: none
+}
+
+// ordered is an order to compare all.
+type ordered struct {
+	why      string
+	sequence uint64 // of its message
+}
+
+func newOrders() *orders {
+	return &orders{resync: make(chan ordered, 1), changed: make(chan struct{}, 1)}
+}
+
+// take notes an order. It does not block.
+func (o *orders) take(m registry.Message) {
+	if m.Event == nil || m.Event.Order == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch order := *m.Event.Order; order.Kind {
+	case registry.OrderResync:
+		select {
+		case o.resync <- ordered{fmt.Sprintf("by %s: %s", order.By, order.Reason), m.Sequence}:
+		default: // one is waiting already
+		}
+	case registry.OrderBrake:
+		o.brake = order
+		wake(o.changed)
+	case registry.OrderLeave:
+		o.leave = order
+		wake(o.changed)
+	}
+}
+
+// standing returns the last decision about the brake, and the order by which the
+// cluster leaves; left is false when there is none.
+func (o *orders) standing() (decision, leave registry.Order, left bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.brake, o.leave, o.leave.Kind != "" && !o.leave.Lifted
+}
+
+// follow listens until ctx ends. Whenever the watch begins anew it is told again
+// what stands.
+func (a *Agent) followOrders(ctx context.Context) {
+	retry := newBackoff(a.config.Timing.Retry)
+	for ctx.Err() == nil {
+		err := a.log.WatchOrders(ctx, func(m registry.Message) {
+			retry.Reset()
+			a.orders.take(m)
+		})
+		if err != nil && ctx.Err() == nil {
+			a.config.Logger.Debug("orders can't be followed", "err", err)
+		}
+		if !pause(ctx, retry.NextBackOff()) {
+			return
+		}
+	}
+}
