@@ -67,7 +67,7 @@ func scrape(t *testing.T, address string) map[string]metric {
 func declaredMetrics(t *testing.T, program string) map[string]bool {
 	t.Helper()
 	dirs := []string{"../cmd/" + program, "../cmd/internal/" + strings.ReplaceAll(program, "-", "")}
-	names := literals(t, `"(seamark_\w*[a-z])"`, append(dirs, "../cmd/internal/proc")...)
+	names := literals(t, `"(seamark_\w*[a-z])"`, append(dirs, "../cmd/internal/proc", "../cmd/internal/probing")...)
 	for prefix := range literals(t, `NewDesc\("(seamark_(?:\w+_)?)"\+name`, dirs...) {
 		for name := range literals(t, `desc\("(\w+)"`, dirs...) {
 			names[prefix+name] = true
@@ -282,6 +282,15 @@ func TestDocumentedPermissions(t *testing.T) {
 			<-again
 		}
 	}
+	for conn, vantage := range map[*stream.Conn]string{reader: "_dns-eu-1", writer: "amber"} {
+		if _, err := conn.PutProbe(t.Context(), registry.ProbeReport{Schema: registry.Schema, Vantage: vantage, Cluster: "bronze"}); err != nil {
+			t.Errorf("%s reports probes: %v", vantage, err)
+		}
+	}
+	records, enough := context.WithCancel(t.Context())
+	if err := writer.WatchClusters(records, func(registry.Message) { enough() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("the agent reads the clusters' records: %v", err)
+	}
 	if differences, err := operator.ApplyStreams(t.Context(), stream.Settings{Replicas: 1, HistoryAge: 60 * 24 * time.Hour}); err != nil || len(differences) != 1 {
 		t.Errorf("the operator applies streams: %v, %v", differences, err)
 	}
@@ -306,4 +315,9 @@ func TestDocumentedPermissions(t *testing.T) {
 	streamtest.Eventually(t, 5*time.Second, "the server refuses what is bronze's", func() bool {
 		return strings.Contains(writerHeard.String(), "mesh.v1.bronze.lease")
 	})
+	for conn, vantage := range map[*stream.Conn]string{reader: "_dns-eu-2", writer: "bronze"} {
+		if _, err := conn.PutProbe(t.Context(), registry.ProbeReport{Schema: registry.Schema, Vantage: vantage, Cluster: "amber"}); !errors.Is(err, stream.ErrNotPermitted) {
+			t.Errorf("a report in the name of %s: %v", vantage, err)
+		}
+	}
 }
