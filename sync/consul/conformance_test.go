@@ -113,7 +113,7 @@ func registration(node, name string, i registry.Instance) *api.CatalogRegistrati
 type harness struct {
 	*driver
 	config Config
-	want   Mode
+	want   Mode // ModeAuto: any
 
 	there map[registry.ServiceKey]map[string]string // instance id to node
 }
@@ -121,7 +121,7 @@ type harness struct {
 func (h *harness) Source(t *testing.T) sourcetest.Source {
 	s, _ := newSource(t, h.config)
 	t.Cleanup(func() {
-		if got := s.Mode(); got != h.want && got != ModeAuto {
+		if got := s.Mode(); h.want != ModeAuto && got != h.want && got != ModeAuto {
 			t.Errorf("the mode is %q, want %q", got, h.want)
 		}
 	})
@@ -231,9 +231,10 @@ func TestConformance(t *testing.T) {
 		server := servers.Consul(t, servers.ConsulConfig{})
 		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP, Mode: ModeHints}, want: ModeHints})
 	})
-	t.Run("PerServiceHTTP", func(t *testing.T) {
+	// What follows a broken Watch over plain HTTP has fewer connections: another mode, or two.
+	t.Run("AutoHTTP", func(t *testing.T) {
 		server := servers.Consul(t, servers.ConsulConfig{})
-		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP}, want: ModePerService})
+		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP}})
 	})
 	t.Run("HintsHTTPS", func(t *testing.T) {
 		server := servers.Consul(t, servers.ConsulConfig{TLS: true})
