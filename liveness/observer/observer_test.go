@@ -270,7 +270,7 @@ func TestABlindLeaderResigns(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		blind := *first.store.View()
 		first.store.Publish(blind.CutOff(registry.Cut{Since: time.Now(), Reason: "by the test"}))
-		time.Sleep(time.Second)
+		time.Sleep(1500 * time.Millisecond)
 		if s := first.Status(); !s.Leading || s.Blind == "" {
 			t.Errorf("status %+v", s)
 		}

@@ -227,7 +227,7 @@ func (l *leader) turn(ctx context.Context, findings []*finding, events []*regist
 // alarm makes the note of an alarm and says it.
 func (l *leader) alarm(kind, text string, data map[string]string) *registry.Event {
 	data["kind"] = kind
-	l.config.Logger.Error("alarm: "+text, "kind", kind)
+	l.config.Logger.Error("alarm", "kind", kind, "text", text)
 	l.config.Metrics.Alarmed(kind)
 	e := l.event(registry.KindNote, registry.CauseChange)
 	e.Note = &registry.Note{Kind: "alarm", Text: text, Data: data}
