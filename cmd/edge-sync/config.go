@@ -22,6 +22,7 @@ type Config struct {
 	Gateways Gateways
 	Export   Export
 	Probes   probing.Section
+	Brake    Brake
 	HTTP     string // address to listen on
 }
 
@@ -132,6 +133,7 @@ type document struct {
 		Rename  map[string]string `yaml:"rename" help:"patterns of services and what they are called outside: legacy/*=shop/*"`
 	} `yaml:"export"`
 	Probes probing.Section `yaml:"probes"`
+	Brake  Brake           `yaml:"brake"`
 	HTTP   string          `yaml:"http" default:"127.0.0.1:8081" help:"address for /healthz, /readyz, /metrics and /v1/status"`
 }
 
@@ -201,6 +203,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"nats", old.NATS, new.NATS},
 		{"source", old.Source, new.Source},
 		{"probes", old.Probes, new.Probes},
+		{"brake", old.Brake, new.Brake},
 		{"http", old.HTTP, new.HTTP},
 	} {
 		if !reflect.DeepEqual(f.old, f.new) {

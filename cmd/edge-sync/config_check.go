@@ -24,7 +24,7 @@ const maxText = 63
 func (d *document) config(r *config.Report) Config {
 	c := Config{
 		Cluster: registry.ClusterID(d.Cluster), Region: d.Region, Zone: d.Zone, Labels: d.Labels,
-		NATS: d.NATS, Source: d.Source, Probes: d.Probes, HTTP: d.HTTP,
+		NATS: d.NATS, Source: d.Source, Probes: d.Probes, Brake: d.Brake, HTTP: d.HTTP,
 	}
 	d.checkCluster(r)
 	d.NATS.Check(r, "nats")
@@ -32,6 +32,7 @@ func (d *document) config(r *config.Report) Config {
 	c.Gateways = d.gateways(r)
 	c.Export = d.export(r)
 	d.Probes.Check(r, "probes")
+	d.Brake.check(r)
 	config.CheckListen(r, "http", d.HTTP)
 	return c
 }

@@ -65,6 +65,7 @@ gateways:
   allow: [127.0.0.0/8]
 export: {default: all, include: ["shop/*"], exclude: ["*/internal-*"], rename: {"legacy/*": "shop/*"}}
 probes: {enabled: false, interval: 5s, timeout: 5s, rise: 3, fall: 1, concurrency: 8, allow: [127.0.0.0/8]}
+brake: {enabled: false, share: 20, floor: 5, window: 2m, policy: hold, pass_after: 1h}
 http: 127.0.0.1:8081
 `
 
@@ -95,6 +96,7 @@ func TestConfig(t *testing.T) {
 			Interval: 5 * time.Second, Timeout: 5 * time.Second, Rise: 3, Fall: 1, Concurrency: 8,
 			Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		},
+		Brake: Brake{Share: 20, Floor: 5, Window: 2 * time.Minute, Policy: "hold", PassAfter: time.Hour},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, config.Secret{})); diff != "" {
 		t.Error(diff)
@@ -227,6 +229,13 @@ source:
 			`edge.yaml:3:72: probes.concurrency: 1025 is not within 1 to 1024`,
 			`edge.yaml:3:86: probes.allow[0]: "127.0.0.1" is no network; write for example 192.0.2.0/24 or 2001:db8::/32`,
 		}},
+		"brake": {head + "brake: {share: 0, floor: 0, window: 2h, policy: ask, pass_after: 10ms}\n", nil, []string{
+			`edge.yaml:3:16: brake.share: 0 is not within 1 to 100`,
+			`edge.yaml:3:26: brake.floor: 0 is not within 1 to 1000000`,
+			`edge.yaml:3:37: brake.window: 2h0m0s is not within 1s to 1h0m0s`,
+			`edge.yaml:3:49: brake.policy: "ask" is neither pass nor hold`,
+			`edge.yaml:3:66: brake.pass_after: 10ms is not within 1s to 168h0m0s`,
+		}},
 		"probes, timeout": {head + "probes: {interval: 5m, timeout: 301s}\n", nil, []string{
 			`edge.yaml:3:33: probes.timeout: 5m1s is not within 100ms and the interval, which is 5m0s`,
 		}},
@@ -275,6 +284,7 @@ func TestReloadable(t *testing.T) {
 		"path: /live→path: /":               nil,
 		"enabled: false→enabled: true":      {"probes"},
 		"fall: 1→fall: 2":                   {"probes"},
+		"share: 20→share: 21":               {"brake"},
 		"username: nacos→username: someone": {"source"},
 	} {
 		from, to, _ := strings.Cut(change, "→")
@@ -325,6 +335,7 @@ func TestWhatPassesIsPublishable(t *testing.T) {
 		d.NATS.Servers = []string{"nats://h"}
 		d.HTTP = ":0"
 		d.Probes = probing.Section{Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1, Concurrency: 1}
+		d.Brake = Brake{Share: 30, Floor: 10, Window: time.Minute, Policy: "pass", PassAfter: time.Minute}
 		probe := Probe{
 			Kind: text("tcp", "http").Draw(rt, "kind"), Port: rapid.IntRange(0, 65536).Draw(rt, "probed port"),
 			Path: text("", "/live").Draw(rt, "path"), Host: text("", "gw").Draw(rt, "host"), Status: rapid.SampledFrom([]int{0, 200, 600}).Draw(rt, "status"),

@@ -141,12 +141,12 @@ func (d *daemon) runAgent(ctx context.Context, source edge.Source) error {
 	first, name := d.wanted.Load(), agentName()
 	agent, err := edge.New(edge.Config{
 		Cluster: d.config.Cluster, Agent: name, Version: proc.Version(), Source: d.config.Source.Kind(),
-		Logger: d.process.Logger.With("cluster", string(d.config.Cluster)), Refused: d.refused.Refused,
+		Logger: d.process.Logger.With("cluster", string(d.config.Cluster)), Refused: d.refused.Refused, Brake: d.config.Brake.rules(),
 	}, *first, source, conn.Writer(registry.Writer(d.config.Cluster)))
 	if err != nil {
 		return err
 	}
-	d.metrics.MustRegister(newCollector(agent, d.mode))
+	d.metrics.MustRegister(newCollector(agent, d.mode), newBrakeCollector(agent))
 	d.agent.Store(agent)
 	if latest := d.wanted.Load(); latest != first { // it came while there was no agent to tell
 		agent.Reload(*latest)
@@ -247,6 +247,7 @@ func (d *daemon) status(w http.ResponseWriter, _ *http.Request) {
 		Gateways int                `json:"gateways"`
 		Digest   registry.Digest    `json:"digest"`
 		Registry registryStatus     `json:"registry"`
+		Brake    *brakeStatus       `json:"brake,omitempty"`
 	}{
 		Ready: d.ready() == nil, Cluster: d.config.Cluster, Version: proc.Version(), Role: edge.Standby,
 		Registry: registryStatus{Source: d.config.Source.Kind(), Mode: d.mode()},
@@ -255,6 +256,7 @@ func (d *daemon) status(w http.ResponseWriter, _ *http.Request) {
 		s := agent.Status()
 		out.Role, out.Holder, out.Phase, out.Epoch, out.Revision = s.Role, s.Holder, s.Phase, s.Epoch, s.Revision
 		out.Services, out.Pending, out.Gateways, out.Digest = s.Keys, s.Pending, s.Gateways, s.Digest
+		out.Brake = heldBack(s.Brake)
 		out.Registry.Known = s.RegistryKnown
 		if fault := cmp.Or(s.RegistryFault, d.invalid()); fault != nil {
 			out.Registry.Fault = fault.Error()
