@@ -136,7 +136,10 @@ func (l *leader) findOne(v *registry.View, seen sight, id registry.ClusterID, c 
 		failing = f.present.Failing // while a signal is unknown nothing changes
 	}
 	f.next = f.present
-	f.next.State, f.next.Failing = liveness.Judge(f.present.State, s, rules), failing
+	f.next.State = liveness.Judge(f.present.State, s, rules)
+	if f.next.State == registry.Up || l.says[id].state != registry.Up { // else it is on its way up, and says so all at once
+		f.next.Failing = failing
+	}
 	if f.changed() {
 		if f.next.State != f.present.State || f.stands == nil {
 			f.next.Since = seen.clock()
