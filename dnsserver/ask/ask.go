@@ -34,25 +34,38 @@ func Ask(ctx context.Context, server, name, rrtype string) (Answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	question := query(name, number)
+	protocol := "udp"
+	reply, took, err := exchange(ctx, protocol, server, question)
+	if err == nil && reply.Truncated {
+		protocol = "tcp"
+		reply, took, err = exchange(ctx, protocol, server, question)
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	return answer(reply, protocol, took), nil
+}
+
+func query(name string, number uint16) *dns.Msg {
 	question := new(dns.Msg)
 	question.SetQuestion(dns.Fqdn(name), number)
 	question.RecursionDesired = false
 	question.SetEdns0(1232, false)
-	var reply *dns.Msg
-	var took time.Duration
-	var err error
-	protocol := "udp"
-	for range 2 {
-		client := dns.Client{Net: protocol, Timeout: 5 * time.Second}
-		reply, took, err = client.ExchangeContext(ctx, question, server)
-		if err != nil {
-			return Answer{}, fmt.Errorf("ask %s over %s: %w", server, protocol, err)
-		}
-		if !reply.Truncated {
-			break
-		}
-		protocol = "tcp"
+	return question
+}
+
+func exchange(ctx context.Context, protocol, server string, question *dns.Msg) (*dns.Msg, time.Duration, error) {
+	client := dns.Client{Net: protocol, Timeout: 5 * time.Second}
+	reply, took, err := client.ExchangeContext(ctx, question, server)
+	if err != nil {
+		return nil, 0, fmt.Errorf("ask %s over %s: %w", server, protocol, err)
 	}
+	return reply, took, nil
+}
+
+// answer puts a reply into text.
+func answer(reply *dns.Msg, protocol string, took time.Duration) Answer {
 	a := Answer{RCode: dns.RcodeToString[reply.Rcode], Protocol: protocol, Took: took}
 	for _, rr := range reply.Answer {
 		text := rr.String()
@@ -66,5 +79,5 @@ func Ask(ctx context.Context, server, name, rrtype string) (Answer, error) {
 			}
 		}
 	}
-	return a, nil
+	return a
 }
