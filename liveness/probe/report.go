@@ -39,7 +39,7 @@ const (
 	regularPerSecond = 30                    // reports that nothing new is in
 	spacing          = 20 * time.Millisecond // between two reports: 50 a second in all
 	sameCluster      = 500 * time.Millisecond
-	inFlight         = 8 // reports that wait for their acknowledgement
+	inFlight         = 16 // reports that wait for their acknowledgement
 	longestPause     = 5 * time.Second
 	askAgain         = time.Second // whether to speak
 )
@@ -81,7 +81,6 @@ type pending struct {
 	due  time.Time
 	last time.Time // when one went; zero: never
 	busy bool      // one is on its way
-	news bool      // that has not been told
 }
 
 // sent is what became of a report.
@@ -133,12 +132,11 @@ func (r *Reporter) Run(ctx context.Context) error {
 func (s *reporting) hear(id registry.ClusterID, now time.Time) {
 	c := s.clusters[id]
 	if c == nil {
-		c = &pending{}
-		s.clusters[id] = c
+		s.clusters[id] = &pending{due: now}
+		return
 	}
-	c.news = true
-	if c.due = now; !c.last.IsZero() {
-		c.due = later(now, c.last.Add(sameCluster))
+	if soon := later(now, c.last.Add(sameCluster)); soon.Before(c.due) { // never later than it was due: news may come all the time
+		c.due = soon
 	}
 }
 
@@ -165,19 +163,20 @@ func (s *reporting) send(now time.Time, hand func(registry.ProbeReport)) (wait t
 		}
 		every := s.every()
 		c := s.clusters[id]
-		c.busy, c.news, c.last = true, false, now
+		c.busy, c.last = true, now
 		c.due = now.Add(time.Duration((0.8 + 0.2*s.random()) * float64(every)))
 		s.busy++
 		s.free = now.Add(spacing)
 		hand(registry.ProbeReport{
 			Schema: registry.Schema, Vantage: s.config.Vantage, Agent: s.config.Agent, Cluster: id, Time: now.UTC(),
-			Gateways: verdicts, Every: every.Seconds(),
+			Gateways: verdicts, Every: (every + time.Duration(len(s.clusters))*spacing + time.Second).Seconds(), // see first
 		})
 	}
 	return time.Hour // until one is acknowledged
 }
 
-// first returns the cluster that is due, news before the rest; "" when none is.
+// first returns the cluster that has been due for longest; "" when none is. So nobody
+// waits for more than one report about each of the others, however often verdicts turn.
 func (s *reporting) first(now time.Time) (id registry.ClusterID, wait time.Duration) {
 	wait = time.Hour
 	var best *pending
@@ -186,7 +185,7 @@ func (s *reporting) first(now time.Time) (id registry.ClusterID, wait time.Durat
 		case c.busy:
 		case c.due.After(now):
 			wait = min(wait, c.due.Sub(now))
-		case best == nil || c.news && !best.news || c.news == best.news && c.due.Before(best.due):
+		case best == nil || c.due.Before(best.due):
 			id, best = name, c
 		}
 	}
@@ -225,7 +224,7 @@ func (s *reporting) acknowledge(ctx context.Context, result sent, now time.Time)
 		s.pause = min(max(2*s.pause, time.Second), longestPause)
 		s.free = now.Add(s.pause)
 		if c != nil {
-			c.due, c.news = now, true
+			c.due = now
 		}
 	}
 	if _, said := s.saidCut[result.cluster]; result.cut && !said && len(s.saidCut) < maxSaid {
