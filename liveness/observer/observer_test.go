@@ -278,6 +278,41 @@ func TestABlindLeaderResigns(t *testing.T) {
 	})
 }
 
+// What was published and is not in the View yet is not published again.
+func TestALaggingViewIsNotJudged(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		p := w.observe("one")
+		time.Sleep(time.Minute)
+		p.setLags(true)
+		w.kill("bronze")
+		time.Sleep(20 * time.Second)
+		expectSaid(t, w, "bronze stale")
+		if p.Status().Blind == "" {
+			t.Errorf("status %+v", p.Status())
+		}
+		time.Sleep(10 * time.Minute)
+		p.setLags(false)
+		time.Sleep(time.Minute)
+		expectSaid(t, w, "bronze stale")
+	})
+}
+
+// A lease that stands there since long is no sign of life to whoever finds it.
+func TestAnOldLeaseIsNoSignOfLife(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		settings := observer.DefaultSettings()
+		settings.Failback = 0
+		first := w.start("one", observer.Timing{}, settings)
+		time.Sleep(time.Minute)
+		w.kill("bronze")
+		time.Sleep(time.Minute)
+		first.stop()
+		w.start("two", observer.Timing{}, settings)
+		time.Sleep(time.Minute)
+		expectSaid(t, w, "bronze stale")
+	})
+}
+
 func TestGone(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.set(func(w *world) { w.age = 4 * time.Hour })

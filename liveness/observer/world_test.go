@@ -335,6 +335,7 @@ type process struct {
 	down   bool          // nothing passes between it and the stream
 	frozen chan struct{} // what it sends waits until this is closed
 	killed bool
+	lags   bool // its View stays as it is
 
 	turned []string
 	alarms []string
@@ -382,6 +383,13 @@ func (p *process) setDown(down bool) {
 	p.world.set((*world).tell)
 }
 
+func (p *process) setLags(lags bool) {
+	p.mu.Lock()
+	p.lags = lags
+	p.mu.Unlock()
+	p.world.set((*world).tell)
+}
+
 func (p *process) isDown() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -415,6 +423,12 @@ func (p *process) each(ctx context.Context, f func()) error {
 func (p *process) follow(ctx context.Context) {
 	f, next := registry.NewFold(), 0
 	_ = p.each(ctx, func() {
+		p.mu.Lock()
+		lags := p.lags
+		p.mu.Unlock()
+		if lags {
+			return
+		}
 		p.world.mu.Lock()
 		fresh := slices.Clone(p.world.messages[next:])
 		p.world.mu.Unlock()
