@@ -57,6 +57,7 @@ type mesh struct {
 
 	agentHTTP map[string]string         // host:port of each agent, by its configuration file
 	ports     map[string]map[string]int // of the gateways of a cluster; none: http is 8080
+	brake     map[string]any            // of the agents' configurations; nil: the defaults
 }
 
 // newMesh starts NATS and global-dns and waits until it is ready.
@@ -119,10 +120,14 @@ func (m *mesh) agentConfig(t *testing.T, file, cluster, gateway string, source m
 	if gatewayPorts == nil {
 		gatewayPorts = map[string]int{"http": 8080}
 	}
+	if m.brake == nil {
+		m.brake = map[string]any{}
+	}
 	return m.write(t, file, map[string]any{
 		"cluster": cluster,
 		"nats":    map[string]any{"servers": []string{m.nats.URL}},
 		"source":  source,
+		"brake":   m.brake,
 		"gateways": map[string]any{"static": []any{map[string]any{
 			"name": "gw-1", "addresses": []string{gateway}, "ports": gatewayPorts,
 		}}},
