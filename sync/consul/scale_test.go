@@ -151,7 +151,7 @@ func TestConnections(t *testing.T) {
 	}{
 		"PlainManyServices": {400, 4, false, ModeAuto, ModeHints, 40},
 		"PlainNodes":        {400, 120, false, ModeAuto, ModeHints, 150},
-		"PlainChecksByNode": {400, 55, false, ModeAuto, ModeHints, 140},
+		"PlainChecksByNode": {400, 55, false, ModeAuto, ModeHints, 150},
 		"PlainManyNodes":    {400, 250, false, ModeAuto, ModeSweep, 40},
 		"PlainFewServices":  {100, 250, false, ModeAuto, ModePerService, 130},
 		"HTTPS":             {400, 250, true, ModeAuto, ModeHints, 8},
