@@ -10,7 +10,8 @@ import (
 // Facts returns a message for each fact that the View was made of, sorted by
 // sequence: folded with [Restore] they give the same View. They say what stands, not
 // what changed, and share their contents with the View. Marks of complete
-// publication are not among them.
+// publication are not among them. What was inherited from another stream ([Inherit])
+// has the sequence 0, with an epoch's record that says how far each writer had come there.
 func (v *View) Facts() []Message {
 	facts := make([]Message, 0, v.services+4*len(v.clusters)+16)
 	add := func(fact Fact, sequence, epoch, revision uint64, stored time.Time, e Event) {
@@ -20,6 +21,9 @@ func (v *View) Facts() []Message {
 		facts = append(facts, m)
 	}
 	writer := func(w Writer, c *ClusterState) {
+		if c != nil && c.inherited != nil && c.inherited.epoch > 0 {
+			add(Fact{Writer: w, Kind: KindEpoch}, 0, c.inherited.epoch, max(c.inherited.revision, 1), time.Time{}, Event{Takeover: &EpochRecord{}})
+		}
 		if c != nil && c.EpochSequence > 0 {
 			add(Fact{Writer: w, Kind: KindEpoch}, c.EpochSequence, c.Epoch, max(c.Revision, 1), time.Time{}, Event{Takeover: &EpochRecord{Fences: c.Fences}})
 		}
@@ -73,12 +77,37 @@ func (r *Record) message(key ServiceKey) Message {
 
 // Restore returns a Fold that has come to a sequence by facts that stood there, as
 // [View.Facts] gives them. It may go on from there, with the messages that follow.
+// Those with the sequence 0 alone, and the sequence 0, give what was inherited.
 func Restore(facts []Message, sequence uint64) *Fold {
 	f := NewFold()
+	if older := inheritedOf(facts); older != nil {
+		f = Inherit(older)
+		f.view.sequence, f.past.latest = 0, 0
+	}
 	for _, m := range facts {
-		f.Apply(m)
+		if m.Sequence > 0 {
+			f.Apply(m)
+		}
 	}
 	f.view.sequence = max(f.view.sequence, sequence)
 	f.past.latest = f.view.sequence
 	return f
+}
+
+// inheritedOf returns what was inherited as the View that it was; nil when nothing was.
+func inheritedOf(facts []Message) *View {
+	f, sequence := NewFold(), uint64(0)
+	for _, epochs := range []bool{false, true} { // a later epoch's record would make void what stands behind it
+		for _, m := range facts {
+			if m.Sequence == 0 && (m.Fact.Kind == KindEpoch) == epochs {
+				sequence++
+				m.Sequence = sequence
+				f.Apply(m)
+			}
+		}
+	}
+	if sequence == 0 {
+		return nil
+	}
+	return f.View()
 }

@@ -19,25 +19,7 @@ func TestFactsRestoreTheView(t *testing.T) {
 		split := rapid.IntRange(0, len(history)).Draw(t, "split")
 		before := plain(history[:split])
 		v := before.fold.View()
-		var facts []registry.Message
-		for _, m := range v.Facts() { // through the doors that a file passes
-			body, err := registry.Encode(m.Event)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e, err := registry.Decode(body)
-			if err != nil {
-				t.Fatalf("%s can't be read again: %v", body, err)
-			}
-			again := registry.NewMessage(m.Fact, m.Sequence, m.Stored, m.Epoch, m.Revision, e, nil)
-			if again.Refused != nil && again.Refused.Reason == registry.ReasonEpoch {
-				again = m // its time is not the one at which it was stored
-			}
-			if again.Refused != nil {
-				t.Fatalf("%+v is refused: %v", m.Fact, again.Refused)
-			}
-			facts = append(facts, again)
-		}
+		facts := throughTheDoor(t, v.Facts())
 		restored := &reader{fold: registry.Restore(facts, v.Sequence()), history: history}
 		same := func(what string, a, b *registry.View) {
 			if !bytes.Equal(a.AppendCanonical(nil), b.AppendCanonical(nil)) {
@@ -50,6 +32,76 @@ func TestFactsRestoreTheView(t *testing.T) {
 			before.take(m)
 		}
 		same("and gone on", restored.fold.View(), before.fold.View())
+	})
+}
+
+// throughTheDoor passes facts through the doors that a file passes.
+func throughTheDoor(t *rapid.T, facts []registry.Message) (passed []registry.Message) {
+	for _, m := range facts {
+		body, err := registry.Encode(m.Event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := registry.Decode(body)
+		if err != nil {
+			t.Fatalf("%s can't be read again: %v", body, err)
+		}
+		again := registry.NewMessage(m.Fact, m.Sequence, m.Stored, m.Epoch, m.Revision, e, nil)
+		if again.Refused != nil && again.Refused.Reason == registry.ReasonEpoch {
+			again = m // its time is not the one at which it was stored
+		}
+		if again.Refused != nil {
+			t.Fatalf("%+v is refused: %v", m.Fact, again.Refused)
+		}
+		passed = append(passed, again)
+	}
+	return passed
+}
+
+// TestFactsRestoreWhatWasInherited: a reader that stops and starts again while it waits
+// for agents to publish what was lost goes on waiting, and ends like one that did not.
+func TestFactsRestoreWhatWasInherited(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawHonest(t)
+		next, _ := lose(t, s)
+		history := lastPerSubject(next.messages)
+		split := rapid.IntRange(0, len(history)).Draw(t, "stops at")
+		fold := registry.Inherit(at(s.messages))
+		fold.Synced()
+		r := &successor{fold: fold, history: next.messages, settleAt: map[registry.ClusterID]uint64{}}
+		for _, m := range history[:split] {
+			r.take(m)
+		}
+		if len(r.settleAt) > 0 { // no checkpoint is written then
+			return
+		}
+		v := fold.View()
+		facts := throughTheDoor(t, v.Facts())
+		same := func(what string, a, b *registry.View) {
+			if !bytes.Equal(a.AppendCanonical(nil), b.AppendCanonical(nil)) {
+				t.Fatalf("%s: %s\nand\n%s", what, shape(a), shape(b))
+			}
+			for _, c := range a.Clusters() {
+				if c.Inherited() != b.Cluster(c.ID).Inherited() {
+					t.Fatalf("%s: %s is inherited in one of the two", what, c.ID)
+				}
+			}
+		}
+		same("restored", registry.Restore(facts, v.Sequence()).View(), v)
+		inherited := slices.DeleteFunc(slices.Clone(facts), func(m registry.Message) bool { return m.Sequence > 0 })
+		again := &successor{fold: registry.Restore(inherited, 0), history: next.messages, settleAt: map[registry.ClusterID]uint64{}}
+		for _, m := range history { // from the start of the same stream
+			again.take(m)
+		}
+		for _, m := range history[split:] {
+			r.take(m)
+		}
+		end := fold.View()
+		if again.fold.View().Sequence() < end.Sequence() && len(history) > 0 && history[len(history)-1].sequence >= end.Sequence() {
+			t.Fatal("it is behind")
+		}
+		same("and gone on", registry.Restore(throughTheDoor(t, again.fold.View().Facts()), end.Sequence()).View(), end)
 	})
 }
 
