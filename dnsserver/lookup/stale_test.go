@@ -33,7 +33,7 @@ func told(r lookup.Response) string {
 	var b strings.Builder
 	for n, rr := range r.Answer {
 		if n == 0 {
-			b.WriteString(fmt.Sprintf("%ds", rr.Header().Ttl))
+			fmt.Fprintf(&b, "%ds", rr.Header().Ttl)
 		}
 		b.WriteString(" " + strings.TrimPrefix(rr.String(), rr.Header().String()))
 	}
@@ -68,8 +68,10 @@ func TestLivenessInAnswers(t *testing.T) {
 			w.State("amber", registry.Down)
 			w.State("bronze", registry.Down)
 		}, web, "2s 192.0.2.1 192.0.2.2 EDE Stale Answer: amber down since 2026-01-02T03:04:07Z, bronze down since 2026-01-02T03:04:09Z"},
-		{"down, asked for by name", func(w *lookuptest.World) { w.State("bronze", registry.Down) }, pinned,
-			"2s 192.0.2.2 EDE Stale Answer: bronze down since 2026-01-02T03:04:07Z"},
+		{
+			"down, asked for by name", func(w *lookuptest.World) { w.State("bronze", registry.Down) }, pinned,
+			"2s 192.0.2.2 EDE Stale Answer: bronze down since 2026-01-02T03:04:07Z",
+		},
 		{"up, asked for by name", func(w *lookuptest.World) { w.State("amber", registry.Down) }, pinned, "5s 192.0.2.2"},
 		{"both down, to be withdrawn", func(w *lookuptest.World) {
 			z := lookuptest.Zone()
