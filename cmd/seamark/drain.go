@@ -104,7 +104,7 @@ func refuseEmptying(ctx context.Context, conn *stream.Conn, t target, order regi
 		return err
 	}
 	if lost := emptied(before, after); len(lost) > 0 && !order.Force {
-		return proc.Hint(fmt.Errorf("without %s %d %s have no answer: %s", t, len(lost), plural(len(lost), "service", "services"), someOf(lost, named)),
+		return proc.Hint(fmt.Errorf("without %s %s no answer: %s", t, plural(len(lost), "service has", "services have"), someOf(lost, named)),
 			"no other cluster can serve them now; --force does it all the same")
 	}
 	return nil
@@ -112,9 +112,9 @@ func refuseEmptying(ctx context.Context, conn *stream.Conn, t target, order regi
 
 func plural(n int, one, more string) string {
 	if n == 1 {
-		return one
+		return "1 " + one
 	}
-	return more
+	return fmt.Sprint(n, " ", more)
 }
 
 // given is what is printed of an order.
