@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/seamark-mesh/seamark/liveness/observer"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/replica"
 	"github.com/seamark-mesh/seamark/registry/stream"
@@ -287,6 +288,7 @@ func TestDocumentedPermissions(t *testing.T) {
 			t.Errorf("%s reports probes: %v", vantage, err)
 		}
 	}
+	testObserverPermissions(t, reader, operator, &store)
 	records, enough := context.WithCancel(t.Context())
 	if err := writer.WatchClusters(records, func(registry.Message) { enough() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("the agent reads the clusters' records: %v", err)
@@ -320,4 +322,57 @@ func TestDocumentedPermissions(t *testing.T) {
 			t.Errorf("a report in the name of %s: %v", vantage, err)
 		}
 	}
+}
+
+// testObserverPermissions lets an observer with the reader's permissions do all that
+// one does: lead, end a drain, repeat an order, look for a brake's record and resign.
+func testObserverPermissions(t *testing.T, reader, operator *stream.Conn, store *registry.Store) {
+	t.Helper()
+	observing := startQuickObserver(t, reader, store)
+	if _, err := operator.PutOrder(t.Context(), registry.Order{Kind: registry.OrderDrain, Target: "amber", By: "ada", For: 1}, "ada", registry.CauseChange, 0); err != nil {
+		t.Fatal(err)
+	}
+	drained := func() bool { return store.View().Drained("amber", registry.Labels{}) != nil }
+	streamtest.Eventually(t, 20*time.Second, "amber is drained", drained)
+	streamtest.Eventually(t, 20*time.Second, "the observer ends the drain", func() bool { return !drained() })
+	observing.stop()
+	for fact, may := range map[registry.Fact]string{
+		{Writer: registry.Operator, Kind: registry.KindOrder, Name: "leave.amber"}: "an order before it repeats it",
+		{Writer: "amber", Kind: registry.KindNote, Name: registry.NoteBrake}:       "a brake's record",
+	} {
+		if _, _, err := reader.Last(t.Context(), fact); err != nil {
+			t.Errorf("the observer reads %s: %v", may, err)
+		}
+	}
+	if _, err := reader.PutOrder(t.Context(), registry.Order{Kind: registry.OrderLeave, Target: "nobody", By: "ada", Lifted: true}, "ada", registry.CauseRefresh, 0); err != nil {
+		t.Errorf("the observer repeats an order: %v", err)
+	}
+	if at, err := reader.Writer(registry.Observer).ReadLease(t.Context()); err != nil || at.Lease.Phase != registry.PhaseStopped {
+		t.Errorf("the observer resigned, and its lease is %+v, %v", at, err)
+	}
+}
+
+// quickObserver is an observer to which an agent's lease lapses within half a second.
+type quickObserver struct{ stop func() }
+
+type unmeasured struct{}
+
+func (unmeasured) Turned(registry.ClusterID, registry.Liveness) {}
+func (unmeasured) Alarmed(string)                               {}
+
+func startQuickObserver(t *testing.T, conn *stream.Conn, store *registry.Store) quickObserver {
+	t.Helper()
+	made, err := observer.New(observer.Config{
+		Agent: "global-dns@dns-1/7", Version: "v0.1.0", Logger: slog.New(slog.DiscardHandler), Metrics: unmeasured{},
+		Timing: observer.Timing{Renew: 50 * time.Millisecond, Lapse: time.Second, Round: 20 * time.Millisecond, Pause: time.Second, Retry: 100 * time.Millisecond},
+	}, observer.Settings{Lapse: 500 * time.Millisecond, DownAfter: time.Minute, ReportAge: 10 * time.Second}, store, conn.Writer(registry.Observer), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = made.Run(ctx) })
+	q := quickObserver{stop: sync.OnceFunc(func() { cancel(); wg.Wait() })}
+	t.Cleanup(q.stop)
+	return q
 }
