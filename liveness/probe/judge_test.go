@@ -148,8 +148,11 @@ func TestWhenNext(t *testing.T) {
 		random float64
 		want   time.Duration
 	}{
-		{0, 0, 900 * time.Millisecond}, {0, 0.5, time.Second}, {0, 1, 1100 * time.Millisecond},
-		{800 * time.Millisecond, 0, 900 * time.Millisecond}, {3 * time.Second, 0.5, 3 * time.Second}, // the round took long
+		{0, 0, 900 * time.Millisecond},
+		{0, 0.5, time.Second},
+		{0, 1, 1100 * time.Millisecond},
+		{800 * time.Millisecond, 0, 900 * time.Millisecond},
+		{3 * time.Second, 0.5, 3 * time.Second}, // the round took long
 	} {
 		got := next(start, start.Add(tt.now), time.Second, tt.random).Sub(start).Round(time.Microsecond)
 		if got != tt.want {
