@@ -218,7 +218,7 @@ func (l *leader) acknowledged() {
 
 // insist repeats a call until it succeeds or its outcome is final.
 func (o *Observer) insist(ctx context.Context, call func() error) error {
-	retry := newBackoff(min(time.Second, o.config.Timing.Retry))
+	retry := newBackoff(o.config.Timing, min(time.Second, o.config.Timing.Retry))
 	said := false
 	for {
 		err := call()

@@ -36,7 +36,7 @@ func (v *vigil) left(at registry.LeaseAt, lapse time.Duration) time.Duration {
 // own, and takes it by compare-and-set. It returns the lease's sequence. Only the end
 // of ctx gives an error.
 func (o *Observer) takeLease(ctx context.Context) (sequence uint64, err error) {
-	retry := newBackoff(o.config.Timing.Retry)
+	retry := newBackoff(o.config.Timing, o.config.Timing.Retry)
 	var watched vigil
 	said := false
 	for ctx.Err() == nil {

@@ -32,6 +32,7 @@ type Timing struct {
 	Refresh time.Duration // until a record is published again; 24 h
 	Window  time.Duration // within which withdrawals are counted; 5 min
 	Retry   time.Duration // the longest pause between two attempts; 10 s
+	Steady  bool          // pauses without chance, so that a simulation can be replayed
 }
 
 func (t Timing) withDefaults() Timing {
@@ -133,7 +134,7 @@ func (o *Observer) Run(ctx context.Context) error {
 	wg.Go(func() {
 		o.again(watch, "watch the probes", func() error { return o.stream.WatchProbes(watch, o.signs.report) })
 	})
-	retry := newBackoff(o.config.Timing.Retry)
+	retry := newBackoff(o.config.Timing, o.config.Timing.Retry)
 	for {
 		sequence, err := o.takeLease(ctx)
 		if err != nil {
@@ -166,7 +167,7 @@ func (o *Observer) Run(ctx context.Context) error {
 
 // again repeats what should never end until ctx does.
 func (o *Observer) again(ctx context.Context, what string, f func() error) {
-	retry := newBackoff(o.config.Timing.Retry)
+	retry := newBackoff(o.config.Timing, o.config.Timing.Retry)
 	for {
 		began := time.Now()
 		err := f()
@@ -194,9 +195,12 @@ func current(v *registry.View) string {
 	return ""
 }
 
-func newBackoff(longest time.Duration) *backoff.ExponentialBackOff {
+func newBackoff(t Timing, longest time.Duration) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier = min(100*time.Millisecond, longest), longest, 2
+	if t.Steady {
+		b.RandomizationFactor = 0
+	}
 	return b
 }
 

@@ -71,7 +71,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	wg.Go(func() { a.intake.run(watch) })
 	wg.Go(func() { a.followOrders(watch) })
-	retry := newBackoff(a.config.Timing.Retry)
+	retry := newBackoff(a.config.Timing, a.config.Timing.Retry)
 	for {
 		sequence, err := a.takeLease(ctx)
 		if err != nil {

@@ -203,7 +203,7 @@ func (l *leader) guard(ctx context.Context) error {
 // insist repeats a call until it succeeds or its outcome is final.
 func (l *leader) insist(ctx context.Context, call func() error) error {
 	a := l.agent
-	retry := newBackoff(min(time.Second, a.config.Timing.Retry))
+	retry := newBackoff(a.config.Timing, min(time.Second, a.config.Timing.Retry))
 	began := time.Now()
 	for {
 		err := call()

@@ -68,7 +68,7 @@ func (i *intake) run(ctx context.Context) {
 	defer wg.Wait()
 	wg.Go(func() { i.confirm(ctx) })
 	wg.Go(func() { i.compare(ctx) })
-	retry := newBackoff(i.timing.Retry)
+	retry := newBackoff(i.timing, i.timing.Retry)
 	for {
 		began := time.Now()
 		err := i.watch(ctx)
@@ -192,7 +192,7 @@ const (
 // judges: when it lacks all that the watch lost, the watch is believed; when it
 // goes on to show some of it, the watch begins anew.
 func (i *intake) confirm(ctx context.Context) {
-	retry := newBackoff(i.timing.Retry)
+	retry := newBackoff(i.timing, i.timing.Retry)
 	for {
 		select {
 		case <-ctx.Done():
@@ -291,7 +291,7 @@ func agrees(before, after, second registry.Snapshot) bool {
 // is missed when two reads differ from what the watch has shown all the time: one
 // alone may just be faster than the watch.
 func (i *intake) compare(ctx context.Context) {
-	for pause(ctx, i.timing.Compare-i.timing.Compare/10+rand.N(i.timing.Compare/5)) {
+	for pause(ctx, i.timing.nextCompare()) {
 		before := i.latest()
 		if !before.known || before.fault != nil {
 			continue
@@ -309,6 +309,14 @@ func (i *intake) compare(ctx context.Context) {
 			i.doubt(fmt.Errorf("the watch has missed a change of %s (%d in all): watching anew", missed[0], len(missed)))
 		}
 	}
+}
+
+// nextCompare returns the pause before the next comparison.
+func (t Timing) nextCompare() time.Duration {
+	if t.Steady {
+		return t.Compare
+	}
+	return t.Compare - t.Compare/10 + rand.N(t.Compare/5)
 }
 
 // missed reads the registry and returns the services, sorted, that differ from what
@@ -350,9 +358,12 @@ func (i *intake) read(ctx context.Context) (registry.Snapshot, error) {
 }
 
 // newBackoff returns jittered, growing pauses from 100 ms up to longest.
-func newBackoff(longest time.Duration) *backoff.ExponentialBackOff {
+func newBackoff(t Timing, longest time.Duration) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier = min(100*time.Millisecond, longest), longest, 2
+	if t.Steady {
+		b.RandomizationFactor = 0
+	}
 	return b
 }
 

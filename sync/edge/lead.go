@@ -49,7 +49,7 @@ func (l *leader) follow(ctx context.Context) error {
 	calm := time.NewTimer(timing.Lapse) // several readers may ask for the same resync
 	defer calm.Stop()
 	var orders <-chan ordered
-	l.retry = newBackoff(timing.Retry)
+	l.retry = newBackoff(timing, timing.Retry)
 	for {
 		if err := l.advance(ctx); err != nil {
 			return err

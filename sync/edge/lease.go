@@ -36,7 +36,7 @@ func (v *vigil) left(at registry.LeaseAt, lapse time.Duration) time.Duration {
 // takes it by compare-and-set. It returns the lease's sequence. Only the end of ctx
 // gives an error.
 func (a *Agent) takeLease(ctx context.Context) (sequence uint64, err error) {
-	retry := newBackoff(a.config.Timing.Retry)
+	retry := newBackoff(a.config.Timing, a.config.Timing.Retry)
 	var watched vigil
 	for ctx.Err() == nil {
 		at, err := a.log.ReadLease(ctx)

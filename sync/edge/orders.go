@@ -62,7 +62,7 @@ func (o *orders) standing() (decision, leave registry.Order, left bool) {
 // follow listens until ctx ends. Whenever the watch begins anew it is told again
 // what stands.
 func (a *Agent) followOrders(ctx context.Context) {
-	retry := newBackoff(a.config.Timing.Retry)
+	retry := newBackoff(a.config.Timing, a.config.Timing.Retry)
 	for ctx.Err() == nil {
 		err := a.log.WatchOrders(ctx, func(m registry.Message) {
 			retry.Reset()

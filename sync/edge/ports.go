@@ -75,6 +75,7 @@ type Timing struct {
 	Refresh time.Duration // until a record is published again; 24 h
 	Forget  time.Duration // until a tombstone is forgotten; 7 d
 	Retry   time.Duration // the longest pause between two attempts; 10 s
+	Steady  bool          // pauses without chance, so that a simulation can be replayed; never for real agents, which would all come back at once
 }
 
 func (t Timing) withDefaults() Timing {
