@@ -82,6 +82,15 @@ func TestProtocolExamples(t *testing.T) {
 			leases = append(leases, l)
 			continue
 		}
+		if e.subject == stream.ProbeSubject("_dns-dns-1", "amber") {
+			r, err := registry.DecodeProbeReport([]byte(e.body))
+			if err != nil {
+				t.Fatalf("%s: %v", e.name, err)
+			}
+			again, err := registry.EncodeProbeReport(r)
+			sameJSON(t, e, again, err)
+			continue
+		}
 		body, err := registry.Decode([]byte(e.body))
 		if err != nil {
 			t.Fatalf("%s: %v", e.name, err)
@@ -227,7 +236,7 @@ func TestProtocolSubjects(t *testing.T) {
 	}
 	listed := rows(t, protocolPage, "subject", "kind", "fact")
 	kinds := map[string]bool{}
-	fill := strings.NewReplacer("<cluster>", "amber", "<writer>", "_observer", "<namespace>", "shop", "<name>", "orders", "<kind>", "resync", "<target…>", "amber")
+	fill := strings.NewReplacer("<cluster>", "amber", "<writer>", "_observer", "<namespace>", "shop", "<name>", "orders", "<kind>", "resync", "<target…>", "amber", "<vantage>", "_dns-dns-1")
 	for _, row := range listed {
 		subject := fill.Replace(unquoted(row[0]))
 		fact, err := stream.ParseSubject(subject)

@@ -158,6 +158,7 @@ func story(t *testing.T) (map[string]told, *stream.Conn) {
 	stop()
 	wg.Wait()
 	tale.note()
+	tale.observed()
 	return tale.all, conn
 }
 
@@ -253,6 +254,57 @@ func (s teller) note() {
 		s.t.Fatal(err)
 	}
 	s.await("note", func(e *registry.Event) bool { return e.Kind == registry.KindNote })
+}
+
+// observed lets an observer say what becomes of a cluster whose agent has ended, and
+// then drains it.
+func (s teller) observed() {
+	s.t.Helper()
+	seen := time.Now().UTC().Truncate(time.Millisecond)
+	report := registry.ProbeReport{
+		Schema: registry.Schema, Vantage: "_dns-dns-1", Agent: "global-dns@dns-1", Cluster: "amber", Time: seen,
+		Gateways: []registry.GatewayReport{{
+			Name: "gw-1", Since: seen.Add(-time.Minute), Error: "198.51.100.1:8080: connection refused",
+			Latency: &registry.Latency{Count: 100, Min: 11.2, Mean: 12.5, P99: 19.75},
+		}},
+	}
+	if _, err := s.conn.PutProbe(s.t.Context(), report); err != nil {
+		s.t.Fatal(err)
+	}
+	s.probe("probe")
+	var store registry.Store
+	ctx, cancel := context.WithCancel(s.t.Context())
+	var wg sync.WaitGroup
+	follower := replica.New(&store, s.conn, unheard{}, slog.New(slog.DiscardHandler))
+	wg.Go(func() { _ = follower.Run(ctx) })
+	defer wg.Wait()
+	defer cancel()
+	observing := startQuickObserver(s.t, s.conn, &store)
+	defer observing.stop()
+	s.await("state", func(e *registry.Event) bool { return e.State != nil })
+	drain := registry.Order{Kind: registry.OrderDrain, Target: "amber", By: "ada", Reason: "kernel update", For: 1800, Failback: 60}
+	if _, err := s.conn.PutOrder(s.t.Context(), drain, "ada@desk-7", registry.CauseChange, 0); err != nil {
+		s.t.Fatal(err)
+	}
+	s.await("drain", func(e *registry.Event) bool { return e.Order != nil && e.Order.Kind == registry.OrderDrain })
+}
+
+// probe takes the report that stands.
+func (s teller) probe(name string) {
+	s.t.Helper()
+	js, err := jetstream.New(s.conn.NATS())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	leases, err := js.Stream(s.t.Context(), stream.LeaseStream)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m, err := leases.GetLastMsgForSubject(s.t.Context(), stream.ProbeSubject("_dns-dns-1", "amber"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.all[name] = told{subject: m.Subject, sequence: m.Sequence, header: m.Header, body: m.Data}
 }
 
 // TestProtocolExamplesAreCurrent holds the examples of docs/protocol.md to what a
