@@ -49,6 +49,24 @@ func Usage(err error) error {
 	return &usageError{err}
 }
 
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	err  error
+	code int
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// Exit makes err end the command with an exit code of its own, which the command
+// documents; nil stays nil.
+func Exit(err error, code int) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{err, code}
+}
+
 // Faults is the error of a configuration with faults.
 type Faults []config.Fault
 
@@ -67,9 +85,12 @@ func (f Faults) Error() string {
 func ExitCode(err error) int {
 	var faults Faults
 	var usage *usageError
+	var own *exitError
 	switch {
 	case err == nil:
 		return ExitOK
+	case errors.As(err, &own):
+		return own.code
 	case errors.As(err, &faults), errors.As(err, &usage):
 		return ExitUsage
 	}

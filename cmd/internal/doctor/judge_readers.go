@@ -1,0 +1,152 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Metrics of global-dns that tell what its status does not.
+const (
+	checkpointWritten = "seamark_checkpoint_written_seconds"
+	oldCheckpoint     = 10 * time.Minute
+)
+
+// answering returns the readers that answered.
+func (f *Facts) answering() []Reader {
+	return slices.DeleteFunc(slices.Clone(f.Readers), func(r Reader) bool { return r.Err != nil })
+}
+
+func judgeReady(f *Facts) []Finding {
+	var found []Finding
+	versions := map[string][]string{}
+	for _, r := range f.Readers {
+		switch {
+		case r.Err != nil:
+			found = append(found, critical("Does it run, and is --server (SEAMARK_SERVER) its http address?", "%s: %v", r.URL, r.Err))
+		case !r.Ready:
+			found = append(found, critical("It answers SERVFAIL until it is: look at its log, and at its way to NATS.", "%s is not ready: %s", r.URL, r.NotReady))
+		}
+		if r.Err == nil {
+			versions[r.Status.Version] = append(versions[r.Status.Version], r.URL)
+		}
+	}
+	if len(versions) > 1 {
+		var each []string
+		for _, v := range sortedKeys(versions) {
+			each = append(each, fmt.Sprintf("%s (%s)", v, strings.Join(versions[v], ", ")))
+		}
+		found = append(found, warning("Finish the update.", "replicas of different versions run: %s", strings.Join(each, "; ")))
+	}
+	if len(found) == 0 && len(f.Readers) > 0 {
+		found = append(found, healthy("%s ready", plural(len(f.Readers), "replica is", "replicas are")))
+	}
+	return found
+}
+
+func judgeLag(f *Facts) []Finding {
+	var found []Finding
+	s := f.Streams.Events
+	level := 0
+	for _, r := range f.answering() {
+		switch {
+		case s.Name == "":
+		case f.Streams.After > 0 && r.Sequence > f.Streams.After:
+			found = append(found, critical("The stream was recreated, restored or cut short. Agents publish all they have again; see docs/operations.md.", "%s has read up to %d, but the stream ends at %d: it has lost what was stored last", r.URL, r.Sequence, f.Streams.After))
+		case r.Sequence < s.Last:
+			found = append(found, critical("Look at its log and its way to NATS.", "%s is %d messages behind the stream, and did not come closer than that within %v", r.URL, s.Last-r.Sequence, catchUp))
+		default:
+			level++
+		}
+	}
+	if len(found) == 0 && level > 0 {
+		found = append(found, healthy("%s as far as the stream, at sequence %d", plural(level, "replica is", "replicas are"), s.Last))
+	}
+	return found
+}
+
+func judgeSerials(f *Facts) []Finding {
+	readers := f.answering()
+	if len(readers) < 2 {
+		return nil
+	}
+	least := slices.MinFunc(readers, compareSequence)
+	most := slices.MaxFunc(readers, compareSequence)
+	zones := map[string]string{}
+	for _, r := range readers {
+		zones[r.Status.Zone] = r.URL
+	}
+	switch {
+	case len(zones) > 1:
+		return []Finding{critical("They belong to different meshes, or one can't read the zone record.", "replicas serve different zones: %s", strings.Join(sortedKeys(zones), ", "))}
+	case f.Streams.Err == nil && f.NATS.Err == nil && f.Streams.Events.Name != "" && least.Sequence >= f.Streams.Events.Last:
+		return []Finding{healthy("%d replicas have the same serial, but for what is on its way", len(readers))}
+	case least.Sequence == most.Sequence:
+		return []Finding{healthy("%d replicas have the same serial, %d", len(readers), uint32(least.Sequence))}
+	case f.Streams.Err != nil || f.NATS.Err != nil:
+		return []Finding{warning("While NATS is away this does not mend itself: ask the replicas that are ahead.", "replicas have different serials: %d (%s) and %d (%s)", uint32(least.Sequence), least.URL, uint32(most.Sequence), most.URL)}
+	}
+	return []Finding{warning("Look at the one that is behind.", "replicas have different serials: %d (%s) and %d (%s)", uint32(least.Sequence), least.URL, uint32(most.Sequence), most.URL)}
+}
+
+func compareSequence(a, b Reader) int {
+	switch {
+	case a.Sequence < b.Sequence:
+		return -1
+	case a.Sequence > b.Sequence:
+		return 1
+	}
+	return 0
+}
+
+// judgeCutOff finds replicas that can't know whether what they answer still holds: they
+// say so in every answer.
+func judgeCutOff(f *Facts) []Finding {
+	var found []Finding
+	whole := 0
+	for _, s := range f.DNS {
+		for _, protocol := range sortedKeys(s.SOA) {
+			a := s.SOA[protocol]
+			if a.Err != nil {
+				continue
+			}
+			if stale := slices.IndexFunc(a.Extended, isStale); stale >= 0 {
+				found = append(found, warning("Mend its way to NATS: it answers with what it knew last.", "%s: %s", s.Address, a.Extended[stale]))
+			} else {
+				whole++
+			}
+			break
+		}
+	}
+	if len(found) == 0 && whole > 0 {
+		found = append(found, healthy("none says that it is cut off from the stream"))
+	}
+	return found
+}
+
+// isStale recognises an extended error 3 (Stale Answer, RFC 8914 §4.4).
+func isStale(extended string) bool { return strings.HasPrefix(extended, "3 ") }
+
+func judgeCheckpoint(f *Facts) []Finding {
+	var found []Finding
+	young := 0
+	for _, r := range f.answering() {
+		at, ok := r.Metrics[checkpointWritten]
+		if !ok {
+			continue
+		}
+		switch age := f.Local.Sub(time.Unix(int64(at), 0)); {
+		case at == 0:
+			found = append(found, warning("Look at its log: is the disk full, or read-only?", "%s has written no checkpoint yet: restarted while NATS is away, it would know nothing", r.URL))
+		case age > oldCheckpoint:
+			found = append(found, warning("Look at its log: is the disk full, or read-only?", "%s has written its last checkpoint %v ago", r.URL, rounded(age)))
+		default:
+			young++
+		}
+	}
+	if len(found) == 0 && young > 0 {
+		found = append(found, healthy("%s written lately", plural(young, "checkpoint was", "checkpoints were")))
+	}
+	return found
+}
