@@ -70,7 +70,9 @@ func TestMassWithdrawal(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			m, r := newMesh(t), make(t)
-			r.fill(t, "bulk", 100)
+			for n := range 100 {
+				r.put(t, fmt.Sprintf("bulk-%d", n), instance{id: "only", address: "10.1.0.1", port: 1000 + n})
+			}
 			r.put(t, "stays", first, second)
 			agent := m.agent(t, "amber", amberGateway, r.source())
 			m.answers(t, bulk(99), "A", amberGateway)
