@@ -58,7 +58,8 @@ type Conn struct {
 	log  *slog.Logger
 	name string
 
-	closed chan struct{} // closed with the connection
+	closed  chan struct{} // closed with the connection
+	contact contact
 
 	mu          sync.Mutex // guards the fields below
 	reconnected chan struct{}

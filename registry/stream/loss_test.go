@@ -139,24 +139,27 @@ func leaderOf(t testing.TB, c *stream.Conn, cluster []*server.Server) *server.Se
 // While the reader is cut off the stream becomes another one, in ways that no
 // client library reports. It must not go on as if nothing had happened.
 func TestStreamThatChangedUnseenEndsTheRead(t *testing.T) {
-	for name, change := range map[string]func(t *testing.T, h *harbour){
-		"made anew, shorter": func(t *testing.T, h *harbour) {
+	for name, c := range map[string]struct {
+		change func(t *testing.T, h *harbour)
+		want   stream.Loss
+	}{
+		"made anew, shorter": {func(t *testing.T, h *harbour) {
 			h.remake(t)
 			h.write(t, 5)
-		},
-		"made anew, longer": func(t *testing.T, h *harbour) {
+		}, stream.Recreated},
+		"made anew, longer": {func(t *testing.T, h *harbour) {
 			h.remake(t)
 			h.write(t, 300)
-		},
-		"lost its end": func(t *testing.T, h *harbour) { h.restore(t) },
-		"lost its end, written on": func(t *testing.T, h *harbour) {
+		}, stream.Recreated},
+		"lost its end": {func(t *testing.T, h *harbour) { h.restore(t) }, stream.CutShort},
+		"lost its end, written on": {func(t *testing.T, h *harbour) {
 			h.restore(t)
 			h.write(t, 300)
-		},
-		"aged away": func(t *testing.T, h *harbour) {
+		}, stream.Replaced},
+		"aged away": {func(t *testing.T, h *harbour) {
 			h.write(t, 300)
 			h.age(t)
-		},
+		}, stream.Purged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarbour(t)
@@ -165,7 +168,7 @@ func TestStreamThatChangedUnseenEndsTheRead(t *testing.T) {
 			r.waitFor(t, 5*time.Second, lastSequence(t, h.conn, stream.EventsStream))
 			r.waitCaughtUp(t)
 			proxy.Cut()
-			change(t, h)
+			c.change(t, h)
 			read := len(r.sequences())
 			proxy.Heal()
 			select {
@@ -173,8 +176,8 @@ func TestStreamThatChangedUnseenEndsTheRead(t *testing.T) {
 			case <-time.After(15 * time.Second):
 				t.Fatal("the read goes on")
 			}
-			if err := r.stop(); !errors.Is(err, stream.ErrStreamChanged) {
-				t.Errorf("Read() = %v, want ErrStreamChanged", err)
+			if err := r.stop(); !errors.Is(err, stream.ErrStreamChanged) || stream.LossOf(err) != c.want {
+				t.Errorf("Read() = %v (%s), want ErrStreamChanged for %s", err, stream.LossOf(err), c.want)
 			}
 			if n := len(r.sequences()); n != read {
 				t.Errorf("%d messages of the changed stream were handed on", n-read)

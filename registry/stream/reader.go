@@ -52,8 +52,10 @@ func (c *Conn) Read(ctx context.Context, start StartAt, f func(Batch) error) err
 }
 
 // Follow is [Conn.Read] of the last message of each fact and everything after it.
+// While it goes on, [Conn.Contact] tells what is heard.
 func (c *Conn) Follow(ctx context.Context, f func(messages []registry.Message, caughtUp bool) error) error {
-	return c.Read(ctx, StartAt{}, func(b Batch) error { return f(b.Messages, b.CaughtUp) })
+	config := tailConfig{stream: EventsStream, policy: LastPerSubject, tells: true}
+	return c.read(ctx, config, 0, func(b Batch) error { return f(b.Messages, b.CaughtUp) })
 }
 
 const (

@@ -66,8 +66,9 @@ func (c *Conn) publish(ctx context.Context, stream string, m *nats.Msg) (acknowl
 }
 
 // publishBatch stores messages all together or not at all. It is the header
-// protocol of the server's atomic batches: only the last message is answered.
-func (c *Conn) publishBatch(ctx context.Context, stream string, messages []*nats.Msg) error {
+// protocol of the server's atomic batches: only the last message is answered, with its
+// own sequence.
+func (c *Conn) publishBatch(ctx context.Context, stream string, messages []*nats.Msg) (acknowledgement, error) {
 	id := rand.Text()
 	for n, m := range messages {
 		m.Header.Set(headerBatchID, id)
@@ -84,11 +85,10 @@ func (c *Conn) publishBatch(ctx context.Context, stream string, messages []*nats
 	}()
 	for _, m := range messages[:len(messages)-1] {
 		if err := c.nats.PublishMsg(m); err != nil {
-			return fmt.Errorf("publish a batch: %w", err)
+			return acknowledgement{}, fmt.Errorf("publish a batch: %w", err)
 		}
 	}
-	_, err := c.publish(ctx, stream, last)
-	return err
+	return c.publish(ctx, stream, last)
 }
 
 // code returns the server's error code; 0 for other errors.

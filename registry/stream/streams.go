@@ -29,6 +29,10 @@ type Settings struct {
 	Replicas     int           // 1, 3 or 5; 0 = 1
 	HistoryAge   time.Duration // of [EventsStream]; 0 = for ever
 	HistoryBytes int64         // guard far above what HistoryAge needs; 0 = none
+
+	// First is the first sequence of [EventsStream] when it is created: beyond all that
+	// stood on the one whose place it takes. 0 = 1.
+	First uint64
 }
 
 // Difference is one setting of a stream that is not as it should be.
@@ -65,6 +69,7 @@ func (s Settings) configs() []jetstream.StreamConfig {
 	}
 	events.Compression = jetstream.S2Compression
 	events.DenyDelete, events.DenyPurge, events.AllowAtomicPublish = true, true, true
+	events.FirstSeq = s.First
 	lease.Name, lease.Description = LeaseStream, "Seamark: latest sign of life of each writer"
 	lease.Subjects = leaseSubjects()
 	lease.MaxMsgsPerSubject, lease.MaxMsgSize = 1, maxLeaseMessage

@@ -12,18 +12,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrStreamChanged ends a read whose stream is no longer the one it was reading: it
-// was deleted and made again, restored from a backup, lost its last messages, or
-// deleted messages that were not read yet. What was read stands for nothing now:
-// read again from the start.
-var ErrStreamChanged = errors.New("the stream is no longer the one that was being read")
-
 const (
 	checkInterval  = 2 * time.Second        // between two looks at the stream's state
 	doubtPause     = 500 * time.Millisecond // before a look is repeated that found something wrong
 	doubts         = 3                      // looks in a row that must agree before a read ends
 	firstRetry     = 50 * time.Millisecond
 	longestRetry   = 2 * time.Second
+	missingTime    = 2 * time.Second  // for which a stream that was there must be missing until a read ends
 	inactiveTime   = 30 * time.Second // after which the server forgets a consumer that nobody asks
 	consumerPrefix = "seamark-"
 )
@@ -41,6 +36,7 @@ type tailConfig struct {
 	sequence uint64 // for FromSequence: the first one wanted
 	atLeast  uint64 // the end is not reached before this sequence
 	restart  bool   // begin again from the start where ErrStreamChanged would end it
+	tells    bool   // Conn.Contact is about this read
 }
 
 // tail reads a stream in order, each message once, for as long as its context
@@ -60,6 +56,7 @@ type tail struct {
 	opened  bool      // the stream was there once
 	created time.Time // of the stream that is being read; zero until it was seen
 	doubted int       // looks in a row that found something wrong
+	missing time.Time // since when the stream is not there, although it was; zero: it is
 }
 
 // position is a message that was taken, with what tells it from another one that a
@@ -123,7 +120,7 @@ func (t *tail) forget() {
 func (t *tail) consume(ctx context.Context, reconnected <-chan struct{}) error {
 	at := t.reached()
 	info, err := t.conn.streamInfo(ctx, t.stream)
-	if err != nil {
+	if err = t.notice(err); err != nil {
 		return err
 	}
 	if err := t.check(ctx, at, info, true); err != nil {
@@ -180,8 +177,11 @@ func (t *tail) live(ctx context.Context, p *pull, reconnected <-chan struct{}) e
 			next := checkInterval
 			at := t.reached()
 			info, err := t.conn.streamInfo(ctx, t.stream)
-			if err == nil {
+			if err = t.notice(err); err == nil {
 				err = t.check(ctx, at, info, false)
+			}
+			if err == nil {
+				t.tell(info)
 			}
 			switch {
 			case errors.Is(err, errDoubt):
@@ -267,7 +267,7 @@ func (t *tail) check(ctx context.Context, at reading, info *jetstream.StreamInfo
 	state := info.State
 	switch {
 	case !info.Created.Equal(t.created):
-		return fmt.Errorf("%w: %s was made anew at %s", ErrStreamChanged, t.stream, info.Created.Format(time.RFC3339))
+		return changed(Recreated, "%s was made anew at %s", t.stream, info.Created.Format(time.RFC3339))
 	case state.LastSeq < last.sequence:
 		if t.doubted++; t.doubted < doubts {
 			if thorough {
@@ -277,9 +277,9 @@ func (t *tail) check(ctx context.Context, at reading, info *jetstream.StreamInfo
 			}
 			return errDoubt
 		}
-		return fmt.Errorf("%w: %s ends at %d, before %d which was read", ErrStreamChanged, t.stream, state.LastSeq, last.sequence)
+		return changed(CutShort, "%s ends at %d, before %d which was read", t.stream, state.LastSeq, last.sequence)
 	case caughtUp && len(t.filters) == 0 && state.FirstSeq > last.sequence+1:
-		return fmt.Errorf("%w: %s begins at %d, behind %d which was read last", ErrStreamChanged, t.stream, state.FirstSeq, last.sequence)
+		return changed(Purged, "%s begins at %d, behind %d which was read last", t.stream, state.FirstSeq, last.sequence)
 	}
 	t.doubted = 0
 	if !thorough || len(t.filters) > 0 || last.sequence == 0 || last.sequence < state.FirstSeq {
@@ -290,7 +290,7 @@ func (t *tail) check(ctx context.Context, at reading, info *jetstream.StreamInfo
 		return err
 	}
 	if found && (m.subject != last.subject || !m.stored.Equal(last.stored)) {
-		return fmt.Errorf("%w: %s has another message at %d than was read", ErrStreamChanged, t.stream, last.sequence)
+		return changed(Replaced, "%s has another message at %d than was read", t.stream, last.sequence)
 	}
 	return nil
 }
@@ -345,6 +345,9 @@ func (t *tail) take(p *pull, i item, delivered, pending uint64) bool {
 	if i.atEnd {
 		t.ended, t.once, t.target = true, true, 0
 	}
+	if t.tells {
+		t.conn.contact.hear(i.atEnd)
+	}
 	return true
 }
 
@@ -361,4 +364,7 @@ func (t *tail) reachEnd(p *pull) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended, t.once, t.target = true, true, 0
+	if t.tells {
+		t.conn.contact.hear(true)
+	}
 }

@@ -28,6 +28,14 @@ type Writer struct {
 	writer registry.Writer
 	holder string        // names this Writer in the leases it writes
 	stored atomic.Uint64 // the highest sequence that was acknowledged to it
+	last   atomic.Pointer[receipt]
+}
+
+// receipt is the last message that was acknowledged.
+type receipt struct {
+	subject  string
+	id       string
+	sequence uint64
 }
 
 // Writer returns the end of the streams for w.
@@ -61,8 +69,33 @@ func (w *Writer) PutEpoch(ctx context.Context, e *registry.Event, expect uint64)
 	if sequence, err = w.conn.Put(ctx, e, expect); err == nil {
 		// Not the highest ever: a stream that was made anew counts from the beginning.
 		w.stored.Store(sequence)
+		subject, _ := Subject(registry.Fact{Writer: w.writer, Kind: registry.KindEpoch}) // it was put there
+		w.last.Store(&receipt{subject: subject, id: e.ID, sequence: sequence})
 	}
 	return sequence, err
+}
+
+// Stands reports whether the last message that was acknowledged to this Writer still
+// stands where it was stored, or has aged out; true when there was none. False may also
+// be the word of a replica that lags: two looks, some time apart, should agree. When
+// they do the stream has lost what it had acknowledged.
+func (w *Writer) Stands(ctx context.Context) (bool, error) {
+	known := w.last.Load()
+	if known == nil {
+		return true, nil
+	}
+	m, _, err := w.conn.lastOn(ctx, EventsStream, known.subject)
+	if err != nil || m.sequence > known.sequence { // a later one is another writer's, and no loss
+		return err == nil, err
+	}
+	if m.sequence == known.sequence {
+		return m.header.Get(nats.MsgIdHdr) == known.id, nil
+	}
+	state, err := w.conn.State(ctx)
+	if err != nil {
+		return false, err
+	}
+	return state.First > known.sequence && known.sequence >= state.Began && state.Last >= known.sequence, nil
 }
 
 // Publish stores events in their order, each only if the writer's last epoch
@@ -134,7 +167,7 @@ func (w *Writer) sendSingly(ctx context.Context, messages []*nats.Msg, epoch str
 		if err != nil {
 			return err
 		}
-		w.acknowledged(a.Sequence)
+		w.acknowledged(m, a.Sequence)
 	}
 	return nil
 }
@@ -145,7 +178,10 @@ func (w *Writer) sendSingly(ctx context.Context, messages []*nats.Msg, epoch str
 func (w *Writer) sendBatches(ctx context.Context, messages []*nats.Msg, epoch string, fence uint64) error {
 	for some := range slices.Chunk(messages, largestBatch) {
 		expectLast(some[0], fence, epoch)
-		err := w.conn.publishBatch(ctx, EventsStream, some)
+		a, err := w.conn.publishBatch(ctx, EventsStream, some)
+		if err == nil {
+			w.acknowledged(some[len(some)-1], a.Sequence)
+		}
 		if c := code(err); c == codeBatchHasID || c == codeNoBatches {
 			err = w.sendSingly(ctx, some, epoch, fence)
 		}
@@ -170,7 +206,8 @@ func (w *Writer) fenced(ctx context.Context, err error, epoch string, fence uint
 	return err
 }
 
-func (w *Writer) acknowledged(sequence uint64) {
+func (w *Writer) acknowledged(m *nats.Msg, sequence uint64) {
+	w.last.Store(&receipt{subject: m.Subject, id: m.Header.Get(nats.MsgIdHdr), sequence: sequence})
 	for {
 		known := w.stored.Load()
 		if sequence <= known || w.stored.CompareAndSwap(known, sequence) {
