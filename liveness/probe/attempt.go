@@ -74,11 +74,12 @@ func attempt(ctx context.Context, address netip.Addr, p plan) (path time.Duratio
 		conn.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // only a closed connection refuses
 	})
 	defer stop()
+	spoken := conn
 	if p.kind == registry.ProbeHTTPS {
-		conn, err = secure(ctx, conn, p)
+		spoken, err = secure(ctx, conn, p)
 	}
 	if err == nil {
-		err = get(conn, p, target)
+		err = get(spoken, p, target)
 	}
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
@@ -113,8 +114,11 @@ func get(conn net.Conn, p plan, target netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	status, err := readStatus(io.LimitReader(conn, maxAnswer))
+	limited := &io.LimitedReader{R: conn, N: maxAnswer}
+	status, err := readStatus(limited)
 	switch {
+	case err != nil && limited.N <= 0:
+		return fmt.Errorf("no HTTP answer: no status within %d bytes", maxAnswer)
 	case err != nil:
 		return err
 	case p.status == 0 && (status < 200 || status > 399):

@@ -168,6 +168,7 @@ func TestHostileGateways(t *testing.T) {
 	until := func(c net.Conn) { io.Copy(io.Discard, c) }             //nolint:errcheck
 	flood := func(c net.Conn, text string) {
 		read(c)
+		text = strings.Repeat(text, 1000)
 		for {
 			if _, err := c.Write([]byte(text)); err != nil {
 				return
@@ -193,8 +194,8 @@ func TestHostileGateways(t *testing.T) {
 		"closes in TLS":           {registry.ProbeHTTPS, func(net.Conn) {}, ""},
 		"speaks something else":   {registry.ProbeHTTP, func(c net.Conn) { c.Write([]byte("SSH-2.0-x\x1b[31m\r\n")); read(c); until(c) }, `no HTTP answer: "SSH-2.0-x\x1b[31m"`}, //nolint:errcheck
 		"speaks no TLS":           {registry.ProbeHTTPS, func(c net.Conn) { c.Write([]byte("HTTP/1.1 400 Bad\r\n\r\n")); until(c) }, ""},                                         //nolint:errcheck
-		"a line without an end":   {registry.ProbeHTTP, func(c net.Conn) { flood(c, "HTTP/1.1 ") }, ""},
-		"headers without an end":  {registry.ProbeHTTP, func(c net.Conn) { read(c); c.Write([]byte("HTTP/1.1 103 E\r\n")); flood(c, "a: b\r\n") }, ""}, //nolint:errcheck
+		"a line without an end":   {registry.ProbeHTTP, func(c net.Conn) { flood(c, "HTTP/1.1 ") }, "no HTTP answer: no status within 16384 bytes"},
+		"headers without an end":  {registry.ProbeHTTP, func(c net.Conn) { c.Write([]byte("HTTP/1.1 103 E\r\n")); flood(c, "a: b\r\n") }, "no HTTP answer: no status within 16384 bytes"}, //nolint:errcheck
 		"only interim answers":    {registry.ProbeHTTP, func(c net.Conn) { flood(c, "HTTP/1.1 100 Continue\r\n\r\n") }, "no HTTP answer: only interim ones"},
 		"a status of four digits": {registry.ProbeHTTP, func(c net.Conn) { flood(c, "HTTP/1.1 2000 OK\r\n\r\n") }, `no HTTP answer: "HTTP/1.1 2000 OK"`},
 		"a negative status":       {registry.ProbeHTTP, func(c net.Conn) { flood(c, "HTTP/1.1 -20 OK\r\n\r\n") }, `no HTTP answer: "HTTP/1.1 -20 OK"`},

@@ -210,6 +210,58 @@ func TestAnyAddressWillDo(t *testing.T) {
 	})
 }
 
+// Two addresses that are reached in one round end it once.
+func TestARoundEndsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		p, stop := run(t, Config{}, n)
+		defer stop()
+		p.SetTargets("amber", []registry.Gateway{gw("gw-1", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")})
+		for k := range 10 { // each time the one that was reached last goes down
+			n.set(fmt.Sprintf("192.0.2.%d", k%4+1), errDown)
+			n.set(fmt.Sprintf("192.0.2.%d", (k+3)%4+1), nil)
+			time.Sleep(4 * time.Second)
+		}
+		for k := range 4 {
+			n.set(fmt.Sprintf("192.0.2.%d", k+1), nil)
+		}
+		time.Sleep(4 * time.Second)
+		before := p.Counts()
+		time.Sleep(time.Minute)
+		if rounds := p.Counts().Reached - before.Reached; rounds < 27 || rounds > 34 || len(p.queue) > 1 {
+			t.Errorf("%d rounds in a minute, %d in the schedule", rounds, len(p.queue))
+		}
+	})
+}
+
+// What is on its way when a target goes, or when all ends, counts for nothing.
+func TestResultsThatComeTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		n.takes = 500 * time.Millisecond
+		p, stop := run(t, Config{Interval: time.Second, Rise: 1, Fall: 1}, n)
+		p.random = func() float64 { return 0.5 }
+		p.SetTargets("amber", []registry.Gateway{gw("gw-1", "192.0.2.1")})
+		time.Sleep(750 * time.Millisecond) // the first probe is under way
+		p.SetTargets("amber", nil)
+		time.Sleep(5 * time.Second)
+		if tries := n.tried("192.0.2.1"); tries != 1 || p.Counts().Reached != 0 {
+			t.Errorf("%d probes of what is no target, %+v", tries, p.Counts())
+		}
+		p.SetTargets("bronze", []registry.Gateway{gw("gw-1", "192.0.2.2")})
+		time.Sleep(2250 * time.Millisecond) // the second probe is over, the third has not begun
+		if got := verdicts(p, "bronze"); got != "gw-1+" {
+			t.Fatalf("bronze is %q", got)
+		}
+		n.set("192.0.2.2", errBlackHole)
+		time.Sleep(500 * time.Millisecond)
+		stop()
+		if got := verdicts(p, "bronze"); got != "gw-1+" || p.Counts().Failed != 0 {
+			t.Errorf("the end counts as a failure: %s, %+v", got, p.Counts())
+		}
+	})
+}
+
 func TestSetTargets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
