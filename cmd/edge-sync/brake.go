@@ -16,15 +16,15 @@ type brakeCollector struct {
 }
 
 func newBrakeCollector(agent *edge.Agent) *brakeCollector {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("seamark_brake_"+name, help, labels, nil)
+	newDesc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &brakeCollector{
 		agent: agent,
-		held:  desc("held", "Services and instances that were deregistered and are held back.", "what"),
-		since: desc("held_since_seconds", "When what is held back began to be, in Unix seconds; 0: nothing is held."),
-		holds: desc("holds_total", "How often so much was deregistered that it was held back."),
-		decisions: desc("decisions_total",
+		held:  newDesc("seamark_brake_held", "Services and instances that were deregistered and are held back.", "what"),
+		since: newDesc("seamark_brake_held_since_seconds", "When what is held back began to be, in Unix seconds; 0: nothing is held."),
+		holds: newDesc("seamark_brake_holds_total", "How often so much was deregistered that it was held back."),
+		decisions: newDesc("seamark_brake_decisions_total",
 			"What became of what was held back: approved, rejected, passed, left (the cluster was ordered to), returned (the registry has it again).", "decision"),
 	}
 }
