@@ -21,6 +21,7 @@ type leader struct {
 	fence    uint64 // sequence of the epoch's latest record; 0: not known
 	fences   []registry.Fence
 	epochDue time.Time // when its record is to be repeated
+	met      bool      // a View has shown the epoch
 
 	goneAfter time.Duration // half of the history's age; 0: it has no end
 	blind     string        // why nothing can be judged; "" when it can
@@ -119,7 +120,7 @@ func (l *leader) begin(ctx context.Context) error {
 		if found && last.Event != nil && last.Event.Takeover != nil {
 			l.fences = withFence(last.Event.Takeover.Fences, registry.Fence{Epoch: last.Epoch, Sequence: last.Sequence})
 		}
-		l.epoch, err = nextEpoch(last, now)
+		l.epoch, err = nextEpoch(last, l.leased, now)
 		return err
 	})
 	if err != nil {
@@ -134,10 +135,14 @@ func (l *leader) begin(ctx context.Context) error {
 }
 
 // nextEpoch returns an epoch above all that readers believe: that of the last record
-// and of the fences it names. What they refuse for its epoch does not count.
-func nextEpoch(last registry.Message, now time.Time) (uint64, error) {
+// and of the fences it names. What they refuse for its epoch does not count, and
+// neither does a lease's epoch that they would refuse.
+func nextEpoch(last registry.Message, leased uint64, now time.Time) (uint64, error) {
 	clock := uint64(max(now.Unix(), 1))
 	epoch := clock
+	if leased < clock+epochAhead {
+		epoch = max(epoch, leased+1)
+	}
 	if last.Refused == nil || last.Refused.Reason != registry.ReasonEpoch {
 		epoch = max(epoch, last.Epoch+1)
 	}

@@ -51,6 +51,7 @@ func (o *Observer) takeLease(ctx context.Context) (sequence uint64, err error) {
 			watched.blind = true
 		case o.mayTake(at, &watched):
 			if sequence, err = o.putLease(ctx, registry.PhaseSyncing, "", at.Lease.Epoch, at.Lease.Revision, at.Sequence); err == nil {
+				o.leased = at.Lease.Epoch
 				return sequence, nil
 			}
 		default:

@@ -84,6 +84,7 @@ type Observer struct {
 	signs    *signs
 	tried    time.Time // of the lease that this observer tried to write last; zero: none
 	written  time.Time // of the last one that was acknowledged
+	leased   uint64    // the epoch that the lease named which was taken last
 
 	mu     sync.Mutex // guards status
 	status Status

@@ -10,7 +10,7 @@ import (
 )
 
 // keepOrders lifts the drains whose time is over, by the stream's clock, and repeats
-// the orders that would become old. Each is written only in place of the order that
+// the orders that would become old or that do not stand on this stream. Each is written only in place of the order that
 // was looked at: whoever changed it meanwhile is right.
 func (l *leader) keepOrders(ctx context.Context, v *registry.View, clock time.Time) {
 	written := 0
@@ -48,6 +48,11 @@ func (l *leader) due(ctx context.Context, o *registry.StandingOrder, clock time.
 			Reason: fmt.Sprintf("the time of the drain by %.100s is over", o.By),
 		}, registry.CauseChange, true
 	}
+	next = o.Order
+	next.Since = o.Stored
+	if o.Sequence == 0 { // it stood on a stream that this one took the place of
+		return next, registry.CauseResync, true
+	}
 	if clock.Sub(o.Stored) < l.config.Timing.Refresh {
 		return next, "", false
 	}
@@ -64,8 +69,6 @@ func (l *leader) due(ctx context.Context, o *registry.StandingOrder, clock time.
 	if clock.Sub(stored) < l.config.Timing.Refresh {
 		return next, "", false
 	}
-	next = o.Order
-	next.Since = o.Stored
 	return next, registry.CauseRefresh, true
 }
 

@@ -120,6 +120,41 @@ func TestWhatIsOldIsRepeated(t *testing.T) {
 	})
 }
 
+// Another stream takes the place of the one that was lost: what stood is said again.
+func TestWhatWasLostWithTheStreamIsSaidAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		p := w.observe("one")
+		time.Sleep(time.Minute)
+		w.kill("bronze")
+		drain := w.order(registry.Order{Kind: registry.OrderDrain, Target: "gw-1.amber", For: 600})
+		w.order(registry.Order{Kind: registry.OrderLeave, Target: "cobalt"})
+		time.Sleep(time.Minute)
+		expectSaid(t, w, "bronze stale")
+		before := w.view()
+		w.recreate()
+		within(t, 10*time.Second, "all is said again", func() bool { return len(w.orders()) == 2 && w.state("bronze") == registry.Stale })
+		after := w.view()
+		if was, is := before.State("bronze"), after.State("bronze"); !was.Equal(is.StateRecord) {
+			t.Errorf("it was %+v, and is %+v", was.StateRecord, is.StateRecord)
+		}
+		for n, o := range before.Orders() {
+			if is := after.Orders()[n]; !is.Stored.Equal(o.Stored) || is.By != o.By || is.Sequence <= drain {
+				t.Errorf("it was %+v, and is %+v", *o, *is)
+			}
+		}
+		if !p.Status().Leading || after.Observer().Epoch <= before.Observer().Epoch {
+			t.Errorf("status %+v, epoch %d after %d", p.Status(), after.Observer().Epoch, before.Observer().Epoch)
+		}
+		time.Sleep(10 * time.Minute)
+		if got, want := w.orders(), []string{"leave cobalt"}; !slices.Equal(got, want) {
+			t.Errorf("%v hold", got)
+		}
+		w.revive("bronze")
+		time.Sleep(time.Minute)
+		expectSaid(t, w, "bronze up")
+	})
+}
+
 // services gives a cluster n services more, or withdraws them.
 func (w *world) services(c registry.ClusterID, n int, there bool) {
 	for n := range n {

@@ -38,8 +38,11 @@ func (f *finding) better() bool {
 // round judges all clusters once and publishes what follows.
 func (l *leader) round(ctx context.Context, now time.Time) error {
 	v := l.store.View()
-	if v.Observer().Epoch > l.epoch {
+	switch epoch := v.Observer().Epoch; {
+	case epoch > l.epoch, epoch < l.epoch && l.met: // of another one, or of another stream
 		return registry.ErrFenced
+	case epoch == l.epoch:
+		l.met = true
 	}
 	findings, clock, why := l.find(v, now)
 	if err := l.see(why, now); why != "" || err != nil {
@@ -237,7 +240,8 @@ func (l *leader) alarm(kind, text string, data map[string]string) *registry.Even
 	return e
 }
 
-// repeat publishes again what has become old, so that it never ages out of the history.
+// repeat publishes again what has become old, so that it never ages out of the history,
+// and what does not stand on this stream.
 func (l *leader) repeat(ctx context.Context, v *registry.View, clock time.Time) error {
 	if !time.Now().Before(l.epochDue) {
 		if err := l.putEpoch(ctx, registry.CauseRefresh, l.fence); err != nil {
@@ -249,10 +253,15 @@ func (l *leader) repeat(ctx context.Context, v *registry.View, clock time.Time) 
 	}
 	var events []*registry.Event
 	for _, s := range v.States() {
-		if clock.Sub(s.Stored) < l.config.Timing.Refresh || len(events) >= maxAtOnce {
+		lost := s.Sequence == 0 // it stood on a stream that this one took the place of
+		if !lost && clock.Sub(s.Stored) < l.config.Timing.Refresh || len(events) >= maxAtOnce {
 			continue
 		}
-		e := l.event(registry.KindState, registry.CauseRefresh)
+		cause := registry.CauseRefresh
+		if lost {
+			cause = registry.CauseResync
+		}
+		e := l.event(registry.KindState, cause)
 		state := s.StateRecord
 		e.State = &state
 		events = append(events, e)

@@ -37,6 +37,7 @@ type world struct {
 	revision map[registry.Writer]uint64
 	epoch    map[registry.Writer]uint64
 	age      time.Duration
+	streams  int // how often the stream was made anew
 
 	cancel    context.CancelFunc
 	ctx       context.Context
@@ -104,6 +105,20 @@ func (w *world) begin(c registry.ClusterID) {
 		Cluster: c, Gateways: []registry.Gateway{gateway("gw-1", "192.0.2.1"), gateway("gw-2", "192.0.2.2")},
 	}})
 	w.service(c, "web", true)
+}
+
+// recreate makes the stream anew, empty, with sequences above those of the one before;
+// the agents publish everything again.
+func (w *world) recreate() {
+	w.mu.Lock()
+	w.messages = nil
+	clear(w.ids)
+	clear(w.revision)
+	w.streams++
+	w.mu.Unlock()
+	for _, c := range clusters {
+		w.begin(c)
+	}
 }
 
 // service publishes a service of a cluster, with an instance or as a tombstone.
@@ -421,7 +436,7 @@ func (p *process) each(ctx context.Context, f func()) error {
 
 // follow is the replica.
 func (p *process) follow(ctx context.Context) {
-	f, next := registry.NewFold(), 0
+	f, next, streams := registry.NewFold(), 0, 0
 	_ = p.each(ctx, func() {
 		p.mu.Lock()
 		lags := p.lags
@@ -430,6 +445,10 @@ func (p *process) follow(ctx context.Context) {
 			return
 		}
 		p.world.mu.Lock()
+		if streams != p.world.streams {
+			streams, next = p.world.streams, 0
+			f = registry.Inherit(f.View())
+		}
 		fresh := slices.Clone(p.world.messages[next:])
 		p.world.mu.Unlock()
 		for _, m := range fresh {
