@@ -301,15 +301,25 @@ func get(url string, v any) error {
 
 // daemon is one running program. Its log is shown when the test fails.
 type daemon struct {
-	program, config string
-	http            string
-	command         *exec.Cmd
-	done            chan struct{}
+	dir, program, config string // dir: where the program stands
+	http                 string
+	command              *exec.Cmd
+	done                 chan struct{}
 }
 
 func startDaemon(t *testing.T, program, config string) *daemon {
 	t.Helper()
-	d := &daemon{program: program, config: config}
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startDaemonOf(t, dir, program, config)
+}
+
+// startDaemonOf starts a program that stands in dir.
+func startDaemonOf(t *testing.T, dir, program, config string) *daemon {
+	t.Helper()
+	d := &daemon{dir: dir, program: program, config: config}
 	d.start(t)
 	t.Cleanup(func() {
 		d.end(syscall.SIGTERM)
@@ -329,16 +339,12 @@ func (d *daemon) log() string { return d.config + ".log" }
 
 func (d *daemon) start(t *testing.T) {
 	t.Helper()
-	dir, err := programs()
-	if err != nil {
-		t.Fatal(err)
-	}
 	out, err := os.OpenFile(d.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	d.command = exec.Command(filepath.Join(dir, d.program), "--config", d.config)
+	d.command = exec.Command(filepath.Join(d.dir, d.program), "--config", d.config)
 	d.command.Stdout, d.command.Stderr = out, out
 	dieWithParent(d.command)
 	if err := d.command.Start(); err != nil {
