@@ -55,7 +55,9 @@ var previousPrograms = sync.OnceValues(func() (dir string, err error) {
 func beside(t *testing.T) string {
 	t.Helper()
 	if exec.Command("git", "cat-file", "-e", previous+"^{commit}").Run() != nil {
-		t.Skip("this checkout has no history: the previous version can't be built, and nothing is shown about it")
+		servers.NotRun(t, &servers.UnavailableError{
+			Server: "the previous version", Reason: "this checkout has no history to build it from", Enable: "clone the repository with its history",
+		})
 	}
 	dir, err := previousPrograms()
 	if err != nil {

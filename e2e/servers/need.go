@@ -48,6 +48,12 @@ func giveUp(tb testing.TB, err error) {
 	if Required(missing.Server) {
 		tb.Fatalf("%v\nto enable it: %s", err, missing.Enable)
 	}
+	NotRun(tb, missing)
+}
+
+// NotRun skips a test that lacks something that is no server of [Names], and records it in [NotRunEnv]'s file.
+func NotRun(tb testing.TB, missing *UnavailableError) {
+	tb.Helper()
 	if err := recordNotRun(tb.Name(), missing); err != nil {
 		tb.Fatalf("%v, and that could not be recorded: %v", missing, err)
 	}
