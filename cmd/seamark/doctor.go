@@ -114,22 +114,41 @@ func categoryNames() string {
 func (c *commands) printReport(w io.Writer, r doctor.Report) error {
 	err := c.output.print(w, r, func(row func(...any)) {
 		row("CATEGORY", "CHECK", "STATUS", "DESCRIPTION")
-		for _, f := range r.Findings {
+		for n := 0; n < len(r.Findings); {
+			f, same := r.Findings[n], 1
+			for n+same < len(r.Findings) && alike(f, r.Findings[n+same]) {
+				same++
+			}
+			if n += same; same > 1 {
+				f.Check = fmt.Sprintf("%d checks", same)
+			}
 			row(f.Category, f.Check, f.Status, f.Description)
 		}
 	})
 	if err != nil || c.output != asTable {
 		return err
 	}
-	for _, f := range r.Findings {
-		if f.Fix != "" {
-			fmt.Fprintf(w, "\n%s, %s: %s\n  %s\n", f.Category, f.Check, printableCell(f.Description), printableCell(f.Fix))
+	for n := 0; n < len(r.Findings); n++ {
+		f := r.Findings[n]
+		if f.Fix == "" {
+			continue
 		}
+		fmt.Fprintln(w)
+		for ; n < len(r.Findings) && r.Findings[n].Check == f.Check && r.Findings[n].Fix == f.Fix; n++ {
+			fmt.Fprintf(w, "%s: %s: %s\n", r.Findings[n].Status, f.Category, printableCell(r.Findings[n].Description))
+		}
+		n--
+		fmt.Fprintf(w, "  %s\n", printableCell(f.Fix))
 	}
 	if len(r.NotAsked) > 0 {
 		fmt.Fprintf(w, "\nNot looked at: %s.\n", strings.Join(r.NotAsked, "; "))
 	}
 	return nil
+}
+
+// alike tells whether two findings could not be told for the same reason.
+func alike(a, b doctor.Finding) bool {
+	return a.Status == doctor.Unknown && a.Status == b.Status && a.Category == b.Category && a.Description == b.Description
 }
 
 // verdict is the error with the exit code that a report asks for; nil when all is well.

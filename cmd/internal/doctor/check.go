@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -83,19 +84,27 @@ func Judge(f *Facts, only []Category) Report {
 	return r
 }
 
+// errNoNATS is why most can't be told while NATS is away; [judgeReachable] says more.
+var errNoNATS = errors.New("NATS is not reached")
+
 // What a check may need.
 
 func always(*Facts) error { return nil }
 
-func reachedNATS(f *Facts) error { return f.NATS.Err }
+func reachedNATS(f *Facts) error {
+	if f.NATS.Err != nil {
+		return errNoNATS
+	}
+	return nil
+}
 
-func streams(f *Facts) error { return firstError(f.NATS.Err, f.Streams.Err) }
+func streams(f *Facts) error { return firstError(reachedNATS(f), f.Streams.Err) }
 
-func view(f *Facts) error { return firstError(f.NATS.Err, f.View.Err) }
+func view(f *Facts) error { return firstError(reachedNATS(f), f.View.Err) }
 
-func signs(f *Facts) error { return firstError(f.NATS.Err, f.Streams.Err, f.Signs.Err) }
+func signs(f *Facts) error { return firstError(streams(f), f.Signs.Err) }
 
-func viewAndClock(f *Facts) error { return firstError(f.NATS.Err, f.View.Err, f.Streams.Err) }
+func viewAndClock(f *Facts) error { return firstError(view(f), f.Streams.Err) }
 
 func signsAndView(f *Facts) error { return firstError(viewAndClock(f), f.Signs.Err) }
 

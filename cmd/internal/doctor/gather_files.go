@@ -93,18 +93,12 @@ func (g *gathering) certificates(ctx context.Context) []Certificate {
 }
 
 func certificate(ctx context.Context, address string, nats bool) Certificate {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return Certificate{Where: address, Err: errors.New("this is no URL")}
+	where, err := hostPort(address)
+	if err != nil {
+		return Certificate{Where: address, Err: err}
 	}
-	ports := map[string]string{"https": "443", "wss": "443", "ws": "80"}
-	port := u.Port()
-	if port == "" {
-		if port = ports[u.Scheme]; port == "" {
-			port = "4222"
-		}
-	}
-	c := Certificate{Where: net.JoinHostPort(u.Hostname(), port)}
+	scheme, _, _ := strings.Cut(address, "://")
+	c := Certificate{Where: where}
 	ctx, stop := context.WithTimeout(ctx, probeTimeout)
 	defer stop()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.Where)
@@ -117,21 +111,41 @@ func certificate(ctx context.Context, address string, nats bool) Certificate {
 	if c.Err = conn.SetDeadline(deadline); c.Err != nil {
 		return c
 	}
-	if nats && u.Scheme != "wss" && u.Scheme != "ws" {
+	if nats && scheme != "wss" && scheme != "ws" {
 		if c.NoTLS, c.Err = speaksPlain(conn); c.NoTLS || c.Err != nil {
 			return c
 		}
-	} else if u.Scheme == "ws" {
+	} else if scheme == "ws" {
 		c.NoTLS = true
 		return c
 	}
-	secured := tls.Client(conn, &tls.Config{ServerName: u.Hostname(), InsecureSkipVerify: true}) //nolint:gosec // looked at, not trusted
+	secured := tls.Client(conn, &tls.Config{ServerName: host(where), InsecureSkipVerify: true}) //nolint:gosec // looked at, not trusted
 	if err := secured.HandshakeContext(ctx); err != nil && len(secured.ConnectionState().PeerCertificates) == 0 {
 		c.Err = err
 		return c
 	}
 	c.Subject, c.Until = firstToEnd(secured.ConnectionState().PeerCertificates)
 	return c
+}
+
+// hostPort returns where a server listens, by its URL.
+func hostPort(address string) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("%q is no URL", address)
+	}
+	port := u.Port()
+	if port == "" {
+		if port = map[string]string{"https": "443", "wss": "443", "http": "80", "ws": "80"}[u.Scheme]; port == "" {
+			port = "4222"
+		}
+	}
+	return net.JoinHostPort(u.Hostname(), port), nil
+}
+
+func host(where string) string {
+	name, _, _ := net.SplitHostPort(where) // hostPort made it
+	return name
 }
 
 // speaksPlain reads what a NATS server says first, and whether TLS follows.

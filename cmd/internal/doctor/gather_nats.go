@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ func (g *gathering) nats(ctx context.Context, asked func()) {
 		Servers: []string{g.options.NATS}, Name: "seamark doctor", Credentials: g.options.Credentials, Logger: g.options.Logger,
 	})
 	if err != nil {
-		f.NATS.Err = fmt.Errorf("NATS is not reached: %w", plainly(err))
+		f.NATS.Err = g.plainly(ctx, err)
 		return
 	}
 	defer conn.Close()
@@ -74,14 +75,23 @@ func (g *gathering) nats(ctx context.Context, asked func()) {
 	f.View.View, f.View.Notes = g.stream.view(), g.stream.latestNotes()
 }
 
-// plainly takes out of an error what says only that time was up, when there is more.
-func plainly(err error) error {
-	for _, known := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAccountAuthExpired, nats.ErrNoServers} {
+// plainly finds out why there is no connection: the client only says that time was up.
+func (g *gathering) plainly(ctx context.Context, err error) error {
+	for _, known := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAccountAuthExpired} {
 		if errors.Is(err, known) {
-			return fmt.Errorf("%w", known)
+			return fmt.Errorf("NATS refuses these credentials: %w", known)
 		}
 	}
-	return err
+	if where, bad := hostPort(g.options.NATS); bad == nil {
+		ctx, stop := context.WithTimeout(ctx, probeTimeout/2)
+		defer stop()
+		conn, dialErr := (&net.Dialer{}).DialContext(ctx, "tcp", where)
+		if dialErr != nil {
+			return fmt.Errorf("NATS is not reached: %w", dialErr)
+		}
+		_ = conn.Close() // nothing was sent
+	}
+	return fmt.Errorf("NATS is not reached: %w", err)
 }
 
 // streams asks for both streams, and measures the server's clock with the answers.

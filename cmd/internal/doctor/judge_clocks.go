@@ -42,14 +42,14 @@ func judgeClock(who string, offset Interval) Finding {
 }
 
 func ahead(d time.Duration) string {
-	if d < 0 {
-		return fmt.Sprintf("%v behind", milliseconds(-d))
+	if d = milliseconds(d); d < 0 {
+		return fmt.Sprintf("%v behind", -d)
 	}
-	return fmt.Sprintf("%v ahead", milliseconds(d))
+	return fmt.Sprintf("%v ahead", d)
 }
 
 func milliseconds(d time.Duration) time.Duration {
-	if d >= 10*time.Millisecond {
+	if d.Abs() >= 10*time.Millisecond {
 		return d.Round(time.Millisecond)
 	}
 	return d.Round(100 * time.Microsecond)

@@ -94,6 +94,7 @@ func (f *Facts) sight(id registry.ClusterID, gateway string) sight {
 func judgeReached(f *Facts) []Finding {
 	var found []Finding
 	good, unreached := 0, map[registry.ClusterID]int{}
+	var never []string
 	all := f.sights()
 	for _, s := range all {
 		if len(s.failed) > len(s.reached) {
@@ -104,7 +105,7 @@ func judgeReached(f *Facts) []Finding {
 		what := fmt.Sprintf("%s/%s", s.cluster, s.gateway)
 		switch votes := len(s.reached) + len(s.failed); {
 		case votes == 0:
-			found = append(found, warning("Is probes.enabled false everywhere, may none write its reports, or is the address loopback, link-local or metadata and in no probes.allow?", "%s is probed by nobody but its own cluster: whether it can be reached is not known", what))
+			never = append(never, what)
 		case len(s.failed) == 0:
 			good++
 		case len(s.failed) <= len(s.reached):
@@ -121,6 +122,10 @@ func judgeReached(f *Facts) []Finding {
 				found = append(found, critical("Start it, or look at the way to it; other clusters are answered where they can serve.", "%s", text))
 			}
 		}
+	}
+	if len(never) > 0 {
+		found = append(found, warning("Is probes.enabled false everywhere, may none write its reports, or are the addresses loopback, link-local or metadata and in no probes.allow?",
+			"whether these can be reached is not known, for nobody but their own clusters probes them: %s", listed(never)))
 	}
 	if len(found) == 0 && good > 0 {
 		found = append(found, healthy("%s reached from everywhere that tells", plural(good, "gateway is", "gateways are")))

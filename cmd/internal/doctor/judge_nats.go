@@ -228,7 +228,7 @@ func judgeStorage(f *Facts) []Finding {
 			found = append(found, healthy("%s; too new for a forecast", is))
 		}
 	} else {
-		found = append(found, healthy("%s, and the account has no limit; the servers' disks can't be seen from here", size(uint64(max(a.Bytes, 0)))))
+		found = append(found, healthy("%s are stored, and the account has no limit; the servers' disks can't be seen from here", size(uint64(max(a.Bytes, 0)))))
 	}
 	if a.MostConsumer > 0 && float64(a.Consumers) > muchUsed*float64(a.MostConsumer) {
 		found = append(found, warning("Raise the account's limit of consumers: each reader needs two, each agent two or three.", "%d of the %d consumers that the account may have", a.Consumers, a.MostConsumer))
@@ -257,7 +257,7 @@ func judgeRights(f *Facts) []Finding {
 		who = "user " + r.User
 	}
 	if !r.Limited {
-		return []Finding{healthy("%s may do everything in its account", who)}
+		return []Finding{healthy("no restriction is set for %s", who)}
 	}
 	var lacks []string
 	for _, n := range needed {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -59,4 +60,13 @@ func plural(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// listed joins the first few of many.
+func listed(names []string) string {
+	const most = 10
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
