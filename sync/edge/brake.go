@@ -88,6 +88,7 @@ type hold struct {
 	of     tally     // what the cluster had
 	by     string
 	reason string
+	grew   []string // ids of what it has grown from, the latest maxGrew
 
 	known   map[registry.ServiceKey]bool // all of which something was held at any time
 	content registry.Digest              // of what is held, when it was last looked at
@@ -96,12 +97,8 @@ type hold struct {
 	noted   time.Time                    // when the last note was made
 }
 
-// A note waits until what is held rests, so that a catalogue that goes bit by bit
-// gives one note; but not for ever.
-const (
-	noteRests = time.Second
-	noteWaits = 5 * time.Second
-)
+// maxGrew bounds the ids of earlier holds that are remembered.
+const maxGrew = 64
 
 func newBrake(rules BrakeRules, counts *brakeCounts) *brake {
 	return &brake{
@@ -235,12 +232,22 @@ func (b *brake) begin(now time.Time, of tally, grown bool) {
 	if grown {
 		b.hold.of, b.hold.untold = before.of, earliest(before.untold, now)
 		maps.Copy(b.hold.known, before.known)
+		b.hold.grewFrom(before.id, before.grew)
 	} else {
 		b.counts.begun++
 	}
 	if b.rules.Stay || before != nil && before.until.IsZero() { // somebody said that a part of it is not the truth
 		b.hold.until = time.Time{}
 	}
+}
+
+// grewFrom remembers what a hold has grown from.
+func (h *hold) grewFrom(id string, earlier []string) {
+	h.grew = slices.Clone(earlier)
+	if id != "" {
+		h.grew = append(h.grew, id)
+	}
+	h.grew = h.grew[max(0, len(h.grew)-maxGrew):]
 }
 
 // earliest returns the first of two moments, of which a may be none.
@@ -276,6 +283,9 @@ func (b *brake) tick(now time.Time) []registry.ServiceKey {
 func (b *brake) decide(now time.Time, o registry.Order) []registry.ServiceKey {
 	h := b.hold
 	switch {
+	case h != nil && o.Decision == registry.Reject && !h.until.IsZero() && slices.Contains(h.grew, o.Held):
+		h.until = time.Time{} // a part of it is not the truth: it does not pass by itself
+		h.untold, h.moved = now, now.Add(-noteRests)
 	case h == nil || h.id == "" || o.Held != h.id:
 	case o.Decision == registry.Approve:
 		return b.release(registry.BrakeApproved, o.By, o.Reason)
@@ -326,72 +336,6 @@ func (b *brake) finish(told registry.Brake) {
 	b.window.clear()
 }
 
-// record describes what is held, without names.
-func (b *brake) record(state registry.BrakeState) registry.Brake {
-	h := b.hold
-	return registry.Brake{
-		ID: h.id, Content: b.content, State: state, Services: len(b.losses), Instances: b.held,
-		OfServices: h.of.services, OfInstances: h.of.instances, Since: h.since, Until: h.until, By: h.by, Reason: h.reason,
-	}
-}
-
-// names returns the first few services of which something is held.
-func (b *brake) names() []string {
-	keys := sortedKeys(b.losses)
-	names := make([]string, 0, registry.MaxBrakeNames)
-	for _, k := range keys[:min(len(keys), registry.MaxBrakeNames)] {
-		names = append(names, k.String())
-	}
-	return names
-}
-
-// due returns when something is to be done that no word of the registry brings.
-func (b *brake) due() (at time.Time, ok bool) {
-	if len(b.closed) > 0 {
-		return time.Time{}, true
-	}
-	h := b.hold
-	if h == nil {
-		return at, false
-	}
-	at = h.until
-	if !h.untold.IsZero() {
-		note := earliest(h.moved.Add(noteRests), h.untold.Add(noteWaits))
-		at = earliest(at, note)
-	}
-	return at, !at.IsZero()
-}
-
-// tells reports whether a note is to be published now.
-func (b *brake) tells(now time.Time) bool {
-	h := b.hold
-	return len(b.closed) > 0 || h != nil && !h.untold.IsZero() && !now.Before(earliest(h.moved.Add(noteRests), h.untold.Add(noteWaits)))
-}
-
-// tell returns what the next note says, when there is one. A new hold gets its id from name.
-func (b *brake) tell(now time.Time, name func(content registry.Digest) string) registry.Brake {
-	if len(b.closed) > 0 {
-		told := b.closed[0]
-		b.closed = b.closed[1:]
-		return told
-	}
-	h := b.hold
-	if h.id == "" {
-		h.id = name(b.content)
-	}
-	h.untold, h.noted = time.Time{}, now
-	told := b.record(h.state)
-	told.Names = b.names()
-	return told
-}
-
-// repeat makes an old note due again, so that it does not age out of the history.
-func (b *brake) repeat(now time.Time, after time.Duration) {
-	if h := b.hold; h != nil && h.untold.IsZero() && now.Sub(h.noted) >= after {
-		h.untold, h.moved = now, now.Add(-noteRests)
-	}
-}
-
 // resume takes the first words after a takeover, where what the stream believes
 // stands, and the last note. The same loss goes on to be held under the same id, and
 // for no longer than it was said.
@@ -422,8 +366,11 @@ func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted t
 		return
 	case len(lost) > 0 && !b.rules.Off && !b.left:
 		if b.judge(now); b.hold != nil {
-			if open && last.Until.IsZero() {
-				b.hold.until = time.Time{}
+			if open {
+				b.hold.grewFrom(last.ID, nil)
+				if last.Until.IsZero() {
+					b.hold.until = time.Time{}
+				}
 			}
 			return
 		}

@@ -394,6 +394,21 @@ func TestWhatIsHeldBackOutlivesItsAgent(t *testing.T) {
 				}
 			},
 		},
+		"it was rejected, and more went meanwhile": {
+			meanwhile: func(w *world, b registry.Brake) {
+				w.decide(registry.Reject, b.ID)
+				w.catalogue.replace(services(49)...)
+			},
+			after: staysWhole,
+		},
+		"more went, and it was rejected later": {
+			meanwhile: func(w *world, _ registry.Brake) { w.catalogue.replace(services(49)...) },
+			after: func(t *testing.T, w *world, b registry.Brake) {
+				time.Sleep(3 * time.Second)
+				w.decide(registry.Reject, b.ID)
+				staysWhole(t, w, b)
+			},
+		},
 		"its time is long over": {
 			meanwhile: func(*world, registry.Brake) { time.Sleep(time.Hour) },
 			after:     func(t *testing.T, w *world, b registry.Brake) { w.ends(t, b.ID, registry.BrakePassed) },
@@ -416,6 +431,28 @@ func TestWhatIsHeldBackOutlivesItsAgent(t *testing.T) {
 			})
 		})
 	}
+}
+
+// staysWhole: what was rejected is part of what is held now, so that does not pass by itself.
+func staysWhole(t *testing.T, w *world, b registry.Brake) {
+	time.Sleep(time.Hour)
+	w.mustStand(t, registry.NewSnapshot("", services(100)...))
+	if got, _ := w.heldBack(); got.State != registry.BrakeHeld || got.ID == b.ID || got.Services != 51 || !got.Until.IsZero() {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestARejectionOutlivesItsAgentThoughMoreWent(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		b := w.lose(t)
+		w.decide(registry.Reject, b.ID)
+		time.Sleep(5 * time.Second)
+		a.stop()
+		w.catalogue.replace(services(49)...)
+		w.start("two")
+		staysWhole(t, w, b)
+	})
 }
 
 // An ordered resync is a new epoch, and no new hold.
