@@ -50,6 +50,7 @@ var rooms = []room{
 	{"cmd/...", "*"},
 	{"e2e/...", "*"},
 	{"bench", "*"},
+	{"sim", "*"},
 }
 
 // forTests is what test files of every room may import besides.
@@ -71,7 +72,7 @@ var testsOf = map[string]string{
 }
 
 // tests are the rooms that exist for tests only; their files count as test files.
-var tests = []string{"registry/stream/streamtest", "sync/sourcetest", "dnsserver/lookup/lookuptest", "e2e/...", "bench"}
+var tests = []string{"registry/stream/streamtest", "sync/sourcetest", "dnsserver/lookup/lookuptest", "e2e/...", "bench", "sim"}
 
 // source is one Go file of the module.
 type source struct {

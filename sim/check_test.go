@@ -1,0 +1,339 @@
+package sim
+
+import (
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// invariant is one of the design's, section 9.
+type invariant int
+
+const (
+	convergence invariant = iota + 1
+	noGhost
+	noLoss
+	equality
+	fencing
+	isolation
+	deletion
+	steadiness // a reader's own partition withdraws nothing, and the serial never goes back
+	replay
+	flow // nothing panics a process or stops the flow for others
+)
+
+func (i invariant) String() string {
+	return [...]string{"", "1 convergence", "2 no ghost", "3 no loss", "4 equality", "5 fencing", "6 isolation", "7 deletion", "8 steadiness", "9 replay", "10 flow"}[i]
+}
+
+// checker knows the truth and everything that was stored, and holds what the real
+// parts do to it.
+type checker struct {
+	world     *world
+	hash      maphash.Seed
+	fold      *registry.Fold
+	honest    *registry.Fold               // of what no hostile writer has written
+	stands    map[uint64]moment            // by sequence
+	facts     map[standing]registry.Digest // what the whole history says
+	epochs    map[registry.Writer][]registry.Fence
+	withdrawn map[whose]time.Time // when an instance was last withdrawn
+	resyncs   int
+	checked   int
+	bounded   time.Time
+
+	mu     sync.Mutex // guards fault
+	fault  string
+	broken invariant
+}
+
+// moment is what a reader must show at a sequence.
+type moment struct {
+	whole  uint64 // of all that shapes the zone
+	honest uint64 // of what the honest clusters say
+}
+
+// whose names an instance of a cluster.
+type whose struct {
+	cluster registry.ClusterID
+	place
+}
+
+type standing struct {
+	cluster registry.ClusterID
+	service registry.ServiceKey
+}
+
+func newChecker(w *world) *checker {
+	return &checker{
+		world: w, hash: maphash.MakeSeed(), fold: registry.NewFold(), honest: registry.NewFold(), stands: map[uint64]moment{},
+		facts: map[standing]registry.Digest{}, withdrawn: map[whose]time.Time{}, epochs: map[registry.Writer][]registry.Fence{},
+	}
+}
+
+// fail notes the first thing that is wrong.
+func (c *checker) fail(i invariant, format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fault == "" {
+		c.broken, c.fault = i, fmt.Sprintf(format, args...)
+	}
+}
+
+func (c *checker) failed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fault != ""
+}
+
+func (c *checker) sum(v *registry.View) uint64 {
+	return maphash.Bytes(c.hash, v.Current().AppendCanonical(nil))
+}
+
+// stored takes in a message in the order of the stream, as a reader of the whole
+// history does.
+func (c *checker) stored(k kept) {
+	own, _ := k.Fact.Writer.Cluster()
+	void := false
+	for _, f := range c.epochs[k.Fact.Writer] {
+		void = void || f.Epoch > k.Epoch
+	}
+	out := c.fold.Apply(k.Message)
+	c.fold.Synced()
+	v := c.fold.View()
+	if void && k.Refused == nil && out.Result == registry.Applied {
+		c.fail(fencing, "sequence %d is of epoch %d of %s, which was over, and counts", k.Sequence, k.Epoch, k.Fact.Writer)
+	}
+	if k.Refused == nil && k.Fact.Kind == registry.KindEpoch && out.Result == registry.Applied && !slices.ContainsFunc(c.epochs[k.Fact.Writer], func(f registry.Fence) bool { return f.Epoch == k.Epoch }) {
+		c.epochs[k.Fact.Writer] = append(c.epochs[k.Fact.Writer], registry.Fence{Epoch: k.Epoch, Sequence: k.Sequence})
+	}
+	if !c.world.hostile(own) {
+		c.honest.Apply(k.Message)
+		c.honest.Synced()
+	}
+	c.stands[k.Sequence] = moment{whole: c.sum(v), honest: c.honestSum(c.honest.View())}
+	c.onlyOne(k, v)
+	if k.Event != nil && k.Event.Service != nil && k.Event.Service.Changes != nil {
+		for _, id := range k.Event.Service.Changes.Removed {
+			c.withdrawn[whose{own, place{k.Fact.Service, id}}] = time.Now()
+		}
+	}
+}
+
+// onlyOne holds what one message changes to what it may: the one fact that it is about.
+func (c *checker) onlyOne(k kept, v *registry.View) {
+	facts := factsOf(v)
+	for s, was := range c.facts {
+		now, there := facts[s]
+		own := registry.Writer(s.cluster) == k.Fact.Writer
+		about := k.Fact.Kind == registry.KindService && k.Fact.Service == s.service && own
+		forgotten := k.Event != nil && k.Event.Service != nil && k.Event.Service.Forgotten
+		gone := k.Event != nil && k.Event.State != nil && k.Event.State.Cluster == s.cluster
+		switch {
+		case !there && !(about && forgotten) && !gone:
+			c.fail(deletion, "sequence %d (%s %s) made %s in %s unknown", k.Sequence, k.Fact.Writer, k.Fact.Kind, s.service, s.cluster)
+		case there && now != was && !about:
+			i := deletion
+			if !own {
+				i = isolation
+			}
+			c.fail(i, "sequence %d (%s %s %s) changed %s in %s", k.Sequence, k.Fact.Writer, k.Fact.Kind, k.Fact.Service, s.service, s.cluster)
+		}
+	}
+	c.facts = facts
+}
+
+func factsOf(v *registry.View) map[standing]registry.Digest {
+	facts := map[standing]registry.Digest{}
+	for n := range v.Names() {
+		for _, e := range n.Entries {
+			for _, r := range e.Records {
+				facts[standing{r.Cluster, e.Key}] = r.Digest
+			}
+		}
+	}
+	return facts
+}
+
+// honestSum sums up what the honest clusters say.
+func (c *checker) honestSum(v *registry.View) uint64 {
+	var b []byte
+	for _, n := range v.SortedNames() {
+		for _, e := range n.Known() {
+			for _, r := range e.Records {
+				if !c.world.hostile(r.Cluster) {
+					b = fmt.Append(append(append(append(b, e.Key.Name...), r.Cluster...), r.Digest[:]...), r.Sequence, ' ')
+				}
+			}
+		}
+	}
+	for _, s := range c.world.sites {
+		if state := v.Cluster(s.id); state != nil {
+			b = fmt.Append(append(b, state.Digest[:]...), state.Epoch, ' ', state.Services, ' ')
+		}
+	}
+	return maphash.Bytes(c.hash, b)
+}
+
+// looked is called whenever everything rests: it holds what is shown now to what may be.
+func (c *checker) looked() {
+	for _, r := range c.world.readers {
+		if v := r.store.View(); v != r.shown {
+			c.viewed(r, v)
+			r.shown = v
+		}
+	}
+	if time.Since(c.bounded) >= time.Second {
+		c.bounded = time.Now()
+		c.inTime()
+	}
+}
+
+// viewed checks a View that a reader shows for the first time.
+func (c *checker) viewed(r *reader, v *registry.View) {
+	c.checked++
+	if r.shown != nil && v.Sequence() < r.shown.Sequence() || v.Synced() && v.Sequence() < r.serial {
+		c.fail(steadiness, "%s shows sequence %d after %d", r.name, v.Sequence(), max(r.serial, r.shown.Sequence()))
+	}
+	if !v.Synced() {
+		return
+	}
+	r.serial = v.Sequence()
+	if r.tail.served == r.served && r.shown != nil && c.sum(v) != c.sum(r.shown) {
+		c.fail(steadiness, "%s shows something else although nothing reached it", r.name)
+	}
+	r.served = r.tail.served
+	c.fenced(r, v)
+	c.kept(r, v)
+	if v.Unsure() || v.AnyUnknown() {
+		return
+	}
+	must, known := c.stands[v.Sequence()]
+	if !known {
+		return
+	}
+	if got := c.sum(v); got != must.whole {
+		c.fail(equality, "%s at sequence %d is not what the whole history says: %s", r.name, v.Sequence(), c.difference(v))
+	}
+	if c.world.anyHostile() && c.honestSum(v) != must.honest {
+		c.fail(isolation, "%s at sequence %d does not show of the honest clusters what they said", r.name, v.Sequence())
+	}
+}
+
+// fenced looks for records that were stored when their epoch was over.
+func (c *checker) fenced(r *reader, v *registry.View) {
+	for n := range v.Names() {
+		for _, e := range n.Entries {
+			for _, record := range e.Records {
+				for _, f := range c.epochs[registry.Writer(record.Cluster)] {
+					if f.Epoch > record.Epoch && f.Sequence < record.Sequence {
+						c.fail(fencing, "%s shows %s of %s from sequence %d, epoch %d, which was over", r.name, e.Key, record.Cluster, record.Sequence, record.Epoch)
+					}
+				}
+			}
+		}
+	}
+}
+
+// kept looks for records that a reader no longer shows, and nothing took away.
+func (c *checker) kept(r *reader, v *registry.View) {
+	facts := factsOf(v)
+	for s := range r.facts {
+		if _, there := facts[s]; there || c.mayForget(s, v.Sequence()) {
+			continue
+		}
+		c.fail(deletion, "%s at sequence %d no longer knows %s of %s", r.name, v.Sequence(), s.service, s.cluster)
+	}
+	r.facts = facts
+}
+
+// mayForget reports whether something on the stream said that a service is to be forgotten.
+func (c *checker) mayForget(s standing, until uint64) bool {
+	for _, k := range c.world.stream.all {
+		if k.Sequence > until || k.Event == nil {
+			continue
+		}
+		if e := k.Event.Service; e != nil && e.Forgotten && e.Key() == s.service && string(k.Fact.Writer) == string(s.cluster) {
+			return true
+		}
+		if e := k.Event.State; e != nil && e.Cluster == s.cluster && e.State == registry.Gone {
+			return true
+		}
+	}
+	return false
+}
+
+// difference tells how a View differs from a fold of the whole history up to its sequence.
+func (c *checker) difference(v *registry.View) string {
+	f := registry.NewFold()
+	for _, k := range c.world.stream.all {
+		if k.Sequence <= v.Sequence() {
+			f.Apply(k.Message)
+		}
+	}
+	f.Synced()
+	must := f.View()
+	if c.sum(must) != c.stands[v.Sequence()].whole {
+		return "(and a second fold of the whole history gives something else, too)"
+	}
+	want, got := factsOf(must), factsOf(v)
+	for s, d := range want {
+		if got[s] != d {
+			return fmt.Sprintf("%s of %s differs", s.service, s.cluster)
+		}
+	}
+	for s := range got {
+		if _, there := want[s]; !there {
+			return fmt.Sprintf("%s of %s is too much", s.service, s.cluster)
+		}
+	}
+	for _, a := range must.Clusters() {
+		if b := v.Cluster(a.ID); b == nil || a.Digest != b.Digest || a.Epoch != b.Epoch || a.EpochSequence != b.EpochSequence || a.RecordSequence != b.RecordSequence {
+			return fmt.Sprintf("cluster %s: %+v and not %+v", a.ID, b, a)
+		}
+	}
+	for _, a := range must.States() {
+		if b := v.State(a.Cluster); b == nil || b.State != a.State || b.Sequence != a.Sequence {
+			return fmt.Sprintf("state of %s: %+v and not %+v", a.Cluster, b, a)
+		}
+	}
+	return fmt.Sprintf("stamps or orders: %d and %d orders, %d and %d states", len(v.Orders()), len(must.Orders()), len(v.States()), len(must.States()))
+}
+
+// revives is how long after it went an instance may come back because the brake is put:
+// what was withdrawn within its window is part of the loss.
+const revives = 3 * time.Minute
+
+// made checks an event when an agent sends it for the first time, against what its
+// registry has shown to it. It is called from the agent's goroutine.
+func (c *checker) made(a *agent, e *registry.Event) {
+	if e.Service == nil || e.Cause == registry.CauseRefresh {
+		return
+	}
+	var prior []registry.Instance
+	if m := c.world.stream.lastOn(e.Fact()); m.Event != nil && m.Event.Service != nil {
+		prior = m.Event.Service.Instances
+	}
+	has := func(list []registry.Instance, id string) bool {
+		return slices.ContainsFunc(list, func(i registry.Instance) bool { return i.ID == id })
+	}
+	s, key := a.site, e.Service.Key()
+	for _, i := range prior {
+		since := s.since[place{key, i.ID}]
+		if since > 0 && since <= a.source.honest && !has(e.Service.Instances, i.ID) {
+			c.fail(noLoss, "%s withdraws %s of %s, which has been registered since version %d; it was shown %d", a.name, i.ID, key, since, a.source.honest)
+		}
+	}
+	for _, i := range e.Service.Instances {
+		p := place{key, i.ID}
+		if s.since[p] > 0 || has(prior, i.ID) || s.ended[p].version > a.source.honest {
+			continue
+		}
+		if time.Since(s.ended[p].at) > revives && time.Since(c.withdrawn[whose{s.id, p}]) > revives { // else the brake may have found that it was part of a greater loss
+			c.fail(noGhost, "%s publishes %s of %s, which went with version %d; it was shown %d", a.name, i.ID, key, s.ended[p].version, a.source.honest)
+		}
+	}
+}
