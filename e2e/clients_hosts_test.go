@@ -59,9 +59,10 @@ func newNamespace(t *testing.T) *namespace {
 		return nil
 	}
 	// 198.18.0.0/15 is for tests of networks (RFC 2544); port 53 there is nobody's.
-	n, third, fourth := &namespace{name: fmt.Sprintf("seamark-%d", os.Getpid())}, rand.IntN(256), 4*rand.IntN(64)
+	third, fourth := rand.IntN(256), 4*rand.IntN(64)
+	n := &namespace{name: fmt.Sprintf("seamark-%d-%d", third, fourth)}
 	n.outside, n.inside = fmt.Sprintf("198.18.%d.%d", third, fourth+1), fmt.Sprintf("198.18.%d.%d", third, fourth+2)
-	cable := fmt.Sprintf("sm%d", os.Getpid())
+	cable := fmt.Sprintf("sm%d-%d", third, fourth)
 	t.Cleanup(func() {
 		_ = exec.Command(ip, "link", "del", cable+"o").Run() // its other end goes with it
 		if out, err := exec.Command(ip, "netns", "del", n.name).CombinedOutput(); err != nil {

@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// experiment is one fault. Its hypothesis is always the same: see [steady].
+type experiment struct {
+	name      string
+	injection string
+	short     bool          // also part of the short round
+	lasts     time.Duration // from the injection until the fault is lifted
+	limit     time.Duration // from lifting until all is as it should be
+	held      disturbance   // what it may hold up
+	inject    func(t *testing.T, c *chaos) (lift func())
+}
+
+const none = -1 // no replica is held up
+
+// experiments are all, in the order in which they are made.
+func experiments() []experiment {
+	everywhere := []string{"amber", "bronze", "cobalt"}
+	held := func(replica int, judged bool, clusters ...string) disturbance {
+		d := disturbance{clusters: clusters, replica: replica}
+		if judged {
+			d.judged = clusters
+		}
+		return d
+	}
+	return []experiment{
+		{"agent killed, standby there", "kill -9 of the leading agent of amber, which stays away", true, 14 * time.Second, 20 * time.Second, held(none, true, "amber"), killLeader("amber")},
+		{"agent killed and restarted", "kill -9 of bronze's only agent, started again after 2 s", false, 2 * time.Second, 30 * time.Second, held(none, true, "bronze"), killLeader("bronze")},
+		{"agent away", "kill -9 of cobalt's only agent, started again after 20 s", false, 20 * time.Second, 30 * time.Second, held(none, true, "cobalt"), killLeader("cobalt")},
+		{"agent frozen, standby there", "SIGSTOP of the leading agent of amber, SIGCONT after 14 s", false, 14 * time.Second, 20 * time.Second, held(none, true, "amber"), freezeAgent("amber")},
+		{"global-dns killed", "kill -9 of the first replica, started again after 2 s", true, 2 * time.Second, 20 * time.Second, held(0, false), killReplica(0)},
+		{"global-dns frozen", "SIGSTOP of the second replica, SIGCONT after 6 s", true, 6 * time.Second, 20 * time.Second, held(1, false), freezeReplica(1)},
+		{"observer killed", "kill -9 of the replica that is the observer, started again after 14 s", false, 14 * time.Second, 30 * time.Second, held(none, true, everywhere...), killObserver},
+		{"NATS node killed", "kill -9 of the server that leads the stream of events, started again after 5 s", true, 5 * time.Second, 30 * time.Second, held(none, true, everywhere...), killNode},
+		{"NATS node frozen", "SIGSTOP of the server that leads the stream of events, SIGCONT after 12 s", false, 12 * time.Second, 40 * time.Second, held(none, true, everywhere...), freezeNode},
+		{"NATS away", "kill -9 of all three servers, started again after 8 s", false, 8 * time.Second, 60 * time.Second, held(none, true, everywhere...), killNATS},
+		{"agent cut off, outbound", "cobalt's packets to NATS are dropped, those from NATS arrive", true, 8 * time.Second, 30 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "OUTPUT", "--dport", 1)},
+		{"agent cut off, inbound", "packets from NATS to cobalt are dropped, those to NATS arrive", false, 15 * time.Second, 40 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "INPUT", "--sport", 1)},
+		{"agent loses packets", "20 % of cobalt's packets to NATS are dropped", false, 15 * time.Second, 30 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "OUTPUT", "--dport", 0.2)},
+		{"global-dns cut off, outbound", "the second replica's packets to NATS are dropped, those from NATS arrive", false, 15 * time.Second, 40 * time.Second, held(1, false), cutReplica(1, "OUTPUT", "--dport", 1)},
+		{"global-dns cut off, inbound", "packets from NATS to the second replica are dropped", false, 15 * time.Second, 40 * time.Second, held(1, false), cutReplica(1, "INPUT", "--sport", 1)},
+		{"global-dns loses packets", "20 % of the packets from NATS to the second replica are dropped", false, 15 * time.Second, 30 * time.Second, held(1, false), cutReplica(1, "INPUT", "--sport", 0.2)},
+		{"NATS node's disk full", "the third server's disk is filled; after 12 s there is room, and it is restarted", false, 12 * time.Second, 60 * time.Second, held(none, true, everywhere...), fillNode},
+		{"checkpoint's disk full", "the second replica's disk for checkpoints is filled, and the replica killed with -9 and restarted", false, 5 * time.Second, 30 * time.Second, held(1, false), fillCheckpoint(1)},
+	}
+}
+
+func freeze(t *testing.T, d *daemon) (lift func()) {
+	t.Helper()
+	process := d.command.Process
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := process.Signal(syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func killLeader(cluster string) func(*testing.T, *chaos) func() {
+	return func(t *testing.T, c *chaos) func() {
+		agent := c.leadingAgent(t, cluster)
+		agent.kill()
+		return func() { agent.start(t) }
+	}
+}
+
+func freezeAgent(cluster string) func(*testing.T, *chaos) func() {
+	return func(t *testing.T, c *chaos) func() { return freeze(t, c.leadingAgent(t, cluster)) }
+}
+
+func killReplica(n int) func(*testing.T, *chaos) func() {
+	return func(t *testing.T, c *chaos) func() {
+		c.replicas[n].daemon.kill()
+		return func() { c.replicas[n].daemon.start(t) }
+	}
+}
+
+func freezeReplica(n int) func(*testing.T, *chaos) func() {
+	return func(t *testing.T, c *chaos) func() { return freeze(t, c.replicas[n].daemon) }
+}
+
+func killObserver(t *testing.T, c *chaos) func() {
+	leading := none
+	c.eventually(t, 30*time.Second, "a replica is the observer", func() error {
+		for n, r := range c.replicas {
+			var s observerStatus
+			if err := get("http://"+r.http+"/v1/status", &s); err == nil && s.Observer.Leading {
+				leading = n
+				return nil
+			}
+		}
+		return fmt.Errorf("none is")
+	})
+	return killReplica(leading)(t, c)
+}
+
+func killNode(t *testing.T, c *chaos) func() {
+	node := c.leadingNode(t, "MESH_EVENTS")
+	return endNodes(t, node)
+}
+
+func killNATS(t *testing.T, c *chaos) func() { return endNodes(t, c.nodes...) }
+
+// endNodes kills servers; lifting starts them again.
+func endNodes(t *testing.T, nodes ...*node3) func() {
+	t.Helper()
+	for _, n := range nodes {
+		if err := n.Kill(); err != nil {
+			t.Error(err)
+		}
+	}
+	return func() {
+		for _, n := range nodes {
+			if err := n.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func freezeNode(t *testing.T, c *chaos) func() {
+	node := c.leadingNode(t, "MESH_EVENTS")
+	if err := node.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := node.Resume(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// cut drops a share of the packets of a host to or from all NATS servers.
+func (c *chaos) cut(t *testing.T, host *namespace, chain, side string, share float64) func() {
+	t.Helper()
+	for _, n := range c.nodes {
+		line := fmt.Sprintf("-A %s -p tcp %s %d", chain, side, n.port)
+		if share < 1 {
+			line += fmt.Sprintf(" -m statistic --mode random --probability %g", share)
+		}
+		mustRun(t, append([]string{"ip", "netns", "exec", host.name, "iptables", "-w"}, strings.Fields(line+" -j DROP")...)...)
+	}
+	return func() { mustRun(t, "ip", "netns", "exec", host.name, "iptables", "-w", "-F", chain) }
+}
+
+func cutCluster(cluster, chain, side string, share float64) func(*testing.T, *chaos) func() {
+	return func(t *testing.T, c *chaos) func() { return c.cut(t, c.cluster3(cluster).host, chain, side, share) }
+}
+
+func cutReplica(n int, chain, side string, share float64) func(*testing.T, *chaos) func() {
+	return func(t *testing.T, c *chaos) func() { return c.cut(t, c.replicas[n].host, chain, side, share) }
+}
+
+// fillNode fills the disk of one NATS server. A server whose disk was full has turned
+// its streams off until it is restarted, which is what its operator does.
+func fillNode(t *testing.T, c *chaos) func() {
+	node := c.nodes[2]
+	ballast, err := fill(node.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(ballast); err != nil {
+			t.Error(err)
+		}
+		if err := node.Kill(); err != nil {
+			t.Error(err)
+		}
+		if err := node.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// fillCheckpoint fills the disk on which a replica keeps what it knows, and kills it.
+func fillCheckpoint(n int) func(*testing.T, *chaos) func() {
+	return func(t *testing.T, c *chaos) func() {
+		r := c.replicas[n]
+		ballast, err := fill(r.checkpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.daemon.kill()
+		r.daemon.start(t)
+		return func() {
+			if err := os.Remove(ballast); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
