@@ -1,0 +1,161 @@
+package edge_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// Whoever takes over holds the same, under the same id, for as long as it was said.
+func TestWhatIsHeldBackOutlivesItsAgent(t *testing.T) {
+	for name, test := range map[string]struct {
+		meanwhile func(w *world, b registry.Brake)
+		after     func(t *testing.T, w *world, b registry.Brake)
+	}{
+		"it passes in its time": {
+			after: func(t *testing.T, w *world, b registry.Brake) {
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				if s := w.agents[1].Status(); s.Brake.ID != b.ID || s.Brake.Services != 50 {
+					t.Errorf("the status says %+v, want %s", s.Brake, b.ID)
+				}
+				if n := len(w.notes()); n != 1 {
+					t.Errorf("%d notes", n)
+				}
+				time.Sleep(time.Until(b.Until) - time.Second)
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				w.ends(t, b.ID, registry.BrakePassed)
+			},
+		},
+		"it was approved meanwhile": {
+			meanwhile: func(w *world, b registry.Brake) { w.decide(registry.Approve, b.ID) },
+			after:     func(t *testing.T, w *world, b registry.Brake) { w.ends(t, b.ID, registry.BrakeApproved) },
+		},
+		"it was rejected meanwhile": {
+			meanwhile: func(w *world, b registry.Brake) { w.decide(registry.Reject, b.ID) },
+			after: func(t *testing.T, w *world, b registry.Brake) {
+				time.Sleep(time.Hour)
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				if got, _ := w.heldBack(); got.State != registry.BrakeRejected || got.ID != b.ID {
+					t.Errorf("%+v", got)
+				}
+			},
+		},
+		"the cluster left meanwhile": {
+			meanwhile: func(w *world, _ registry.Brake) { w.leave(false) },
+			after:     func(t *testing.T, w *world, b registry.Brake) { w.ends(t, b.ID, registry.BrakeLeft) },
+		},
+		"all came back meanwhile": {
+			meanwhile: func(w *world, _ registry.Brake) { w.catalogue.replace(services(100)...) },
+			after:     func(t *testing.T, w *world, b registry.Brake) { w.ends(t, b.ID, registry.BrakeReturned) },
+		},
+		"nearly all came back meanwhile": {
+			meanwhile: func(w *world, _ registry.Brake) { w.catalogue.replace(services(95)...) },
+			after:     func(t *testing.T, w *world, b registry.Brake) { w.ends(t, b.ID, registry.BrakePassed) },
+		},
+		"more went meanwhile": {
+			meanwhile: func(w *world, _ registry.Brake) { w.catalogue.replace(services(49)...) },
+			after: func(t *testing.T, w *world, b registry.Brake) {
+				time.Sleep(3 * time.Second)
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				if got, _ := w.heldBack(); got.State != registry.BrakeHeld || got.ID == b.ID || got.Services != 51 {
+					t.Errorf("%+v", got)
+				}
+			},
+		},
+		"it was rejected, and more went meanwhile": {
+			meanwhile: func(w *world, b registry.Brake) {
+				w.decide(registry.Reject, b.ID)
+				w.catalogue.replace(services(49)...)
+			},
+			after: staysWhole,
+		},
+		"more went, and it was rejected later": {
+			meanwhile: func(w *world, _ registry.Brake) { w.catalogue.replace(services(49)...) },
+			after: func(t *testing.T, w *world, b registry.Brake) {
+				time.Sleep(3 * time.Second)
+				w.decide(registry.Reject, b.ID)
+				staysWhole(t, w, b)
+			},
+		},
+		"its time is long over": {
+			meanwhile: func(*world, registry.Brake) { time.Sleep(time.Hour) },
+			after:     func(t *testing.T, w *world, b registry.Brake) { w.ends(t, b.ID, registry.BrakePassed) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+				a := w.start("one")
+				b := w.lose(t)
+				time.Sleep(5 * time.Minute)
+				a.kill()
+				<-a.ended
+				if test.meanwhile != nil {
+					test.meanwhile(w, b)
+				}
+				w.start("two")
+				time.Sleep(30 * time.Second) // the lease lapses
+				synctest.Wait()
+				test.after(t, w, b)
+			})
+		})
+	}
+}
+
+// staysWhole: what was rejected is part of what is held now, so that does not pass by itself.
+func staysWhole(t *testing.T, w *world, b registry.Brake) {
+	time.Sleep(time.Hour)
+	w.mustStand(t, registry.NewSnapshot("", services(100)...))
+	if got, _ := w.heldBack(); got.State != registry.BrakeHeld || got.ID == b.ID || got.Services != 51 || !got.Until.IsZero() {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestARejectionOutlivesItsAgentThoughMoreWent(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		b := w.lose(t)
+		w.decide(registry.Reject, b.ID)
+		time.Sleep(5 * time.Second)
+		a.stop()
+		w.catalogue.replace(services(49)...)
+		w.start("two")
+		staysWhole(t, w, b)
+	})
+}
+
+// An ordered resync is a new epoch, and no new hold.
+func TestWhatIsHeldBackOutlivesAResync(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		time.Sleep(20 * time.Second)
+		b := w.lose(t)
+		w.memory.order(cluster, "somebody")
+		time.Sleep(20 * time.Second)
+		if n := len(w.epochs()); n != 2 {
+			t.Fatalf("%d epochs", n)
+		}
+		w.mustStand(t, registry.NewSnapshot("", services(100)...))
+		if s := a.Status(); s.Brake.ID != b.ID || s.Brakes != 1 {
+			t.Errorf("%+v, %d", s.Brake, s.Brakes)
+		}
+	})
+}
+
+// What goes while no agent runs is held by the next one.
+func TestAFirstReadingThatLacksMuchIsHeldBack(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		w.start("one").stop()
+		w.catalogue.replace()
+		w.start("two")
+		time.Sleep(5 * time.Second)
+		w.mustStand(t, registry.NewSnapshot("", services(100)...))
+		b, _ := w.heldBack()
+		if b.Services != 100 {
+			t.Errorf("%+v", b)
+		}
+		w.decide(registry.Approve, b.ID)
+		w.ends(t, b.ID, registry.BrakeApproved)
+	})
+}
