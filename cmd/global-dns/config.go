@@ -14,13 +14,15 @@ import (
 
 // Config is a valid configuration of one global-dns.
 type Config struct {
-	Zone     registry.ZoneRecord // clean: see registry.CleanZone
-	NATS     config.NATS
-	DNS      DNS
-	Streams  Streams
-	Probes   Probes
-	Observer Observer
-	HTTP     string // address to listen on
+	Zone       registry.ZoneRecord // clean: see registry.CleanZone
+	NATS       config.NATS
+	DNS        DNS
+	Streams    Streams
+	Probes     Probes
+	Observer   Observer
+	Checkpoint Checkpoint
+	Stale      Stale
+	HTTP       string // address to listen on
 }
 
 // Streams says what the streams should be like.
@@ -42,9 +44,12 @@ type document struct {
 		HistoryAge   time.Duration `yaml:"history_age" default:"720h" help:"how long the history of events is kept"`
 		HistoryBytes config.Size   `yaml:"history_bytes" default:"10GiB" help:"guard on the size of the history; 0 for none"`
 	} `yaml:"streams"`
-	Probes   Probes   `yaml:"probes"`
-	Observer Observer `yaml:"observer"`
-	HTTP     string   `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
+	Probes         Probes        `yaml:"probes"`
+	Observer       Observer      `yaml:"observer"`
+	Checkpoint     Checkpoint    `yaml:"checkpoint"`
+	ReadyWhenStale bool          `yaml:"ready_when_stale" default:"true" help:"be ready while cut off from NATS: the answers stand, marked as stale"`
+	MaxStale       time.Duration `yaml:"max_stale" default:"0s" help:"time of being cut off from NATS beyond which it is not ready; 0 for no limit"`
+	HTTP           string        `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
 }
 
 // AddFlags declares a flag for every field that one text can give.
@@ -64,7 +69,7 @@ func Load(path string, environ []string, flags *pflag.FlagSet) (Config, []config
 // this machine.
 func (c Config) CheckFiles() []config.Fault {
 	_, faults := c.DNS.Settings(cookie.Secret{})
-	return append(config.Unreadable(c.NATS.Files("nats")), faults...)
+	return append(append(config.Unreadable(c.NATS.Files("nats")), faults...), c.Checkpoint.unusable()...)
 }
 
 // Reloadable compares a new configuration with the one that runs. It returns the
@@ -81,6 +86,8 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"dns.listen", old.DNS.Listen, new.DNS.Listen},
 		{"streams", old.Streams, new.Streams},
 		{"probes", old.Probes, new.Probes},
+		{"checkpoint", old.Checkpoint, new.Checkpoint},
+		{"ready_when_stale or max_stale", old.Stale, new.Stale},
 		{"observer.enabled", old.Observer.Enabled, new.Observer.Enabled},
 		{"http", old.HTTP, new.HTTP},
 	} {

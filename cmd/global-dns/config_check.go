@@ -18,6 +18,9 @@ func (d *document) config(r *config.Report) Config {
 	d.DNS.check(r)
 	d.Probes.check(r)
 	d.Observer.check(r)
+	d.Checkpoint.check(r)
+	stale := Stale{Ready: d.ReadyWhenStale, MaxStale: d.MaxStale}
+	stale.check(r)
 	config.CheckListen(r, "http", d.HTTP)
 	s := d.Streams
 	if s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5 {
@@ -30,7 +33,7 @@ func (d *document) config(r *config.Report) Config {
 		r.Add("streams.history_bytes", "%d bytes would cut the history short; write at least 64MiB, or 0 for no guard", s.HistoryBytes)
 	}
 	return Config{
-		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, Probes: d.Probes, Observer: d.Observer, HTTP: d.HTTP,
+		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, Probes: d.Probes, Observer: d.Observer, Checkpoint: d.Checkpoint, Stale: stale, HTTP: d.HTTP,
 		Streams: Streams{Manage: s.Manage, Replicas: s.Replicas, HistoryAge: s.HistoryAge, HistoryBytes: int64(s.HistoryBytes)},
 	}
 }

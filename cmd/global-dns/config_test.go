@@ -63,6 +63,9 @@ dns:
 streams: {manage: false, replicas: 3, history_age: 240h, history_bytes: 1GiB}
 probes: {enabled: false, vantage: eu-1, interval: 4s, timeout: 3s, rise: 1, fall: 10, concurrency: 1024, allow: [127.0.0.0/8]}
 observer: {enabled: false, lapse: 20s, down_after: 1m, failback: 0s, report_age: 1m}
+checkpoint: {path: /var/lib/seamark/mesh, interval: 10s, max_age: 1h, ready_after: 1m}
+ready_when_stale: false
+max_stale: 1h
 http: 127.0.0.1:8088
 `
 
@@ -90,7 +93,11 @@ func TestConfig(t *testing.T) {
 			Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		},
 		Observer: Observer{Lapse: 20 * time.Second, DownAfter: time.Minute, ReportAge: time.Minute},
-		HTTP:     "127.0.0.1:8088",
+		Checkpoint: Checkpoint{
+			Path: "/var/lib/seamark/mesh", Interval: 10 * time.Second, MaxAge: time.Hour, ReadyAfter: time.Minute,
+		},
+		Stale: Stale{MaxStale: time.Hour},
+		HTTP:  "127.0.0.1:8088",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
@@ -109,10 +116,12 @@ func TestDefaults(t *testing.T) {
 			Listen: []string{"127.0.0.1:5300"}, UDPPayload: 1232, QueryLog: QueryLog{PerSecond: 10},
 			TCP: TCP{MaxConnections: 1024, MaxPerAddress: 128, Idle: 10 * time.Second},
 		},
-		Streams:  Streams{Manage: true, Replicas: 1, HistoryAge: 30 * 24 * time.Hour, HistoryBytes: 10 << 30},
-		Probes:   Probes{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Concurrency: 64},
-		Observer: Observer{Enabled: true, Lapse: 10 * time.Second, DownAfter: 5 * time.Minute, Failback: 10 * time.Second, ReportAge: 30 * time.Second},
-		HTTP:     "127.0.0.1:8080",
+		Streams:    Streams{Manage: true, Replicas: 1, HistoryAge: 30 * 24 * time.Hour, HistoryBytes: 10 << 30},
+		Probes:     Probes{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Concurrency: 64},
+		Observer:   Observer{Enabled: true, Lapse: 10 * time.Second, DownAfter: 5 * time.Minute, Failback: 10 * time.Second, ReportAge: 30 * time.Second},
+		Checkpoint: Checkpoint{Interval: 5 * time.Second, MaxAge: 24 * time.Hour},
+		Stale:      Stale{Ready: true},
+		HTTP:       "127.0.0.1:8080",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
@@ -213,7 +222,9 @@ func TestReloadable(t *testing.T) {
 		"vantage: eu-1→vantage: eu-2":       {"probes"},
 		"lapse: 20s→lapse: 30s":             nil,
 		"observer: {enabled: false→observer: {enabled: true": {"observer.enabled"},
-		"8088→8089": {"http"},
+		"interval: 10s→interval: 11s":                        {"checkpoint"},
+		"max_stale: 1h→max_stale: 2h":                        {"ready_when_stale or max_stale"},
+		"8088→8089":                                          {"http"},
 	} {
 		from, to, _ := strings.Cut(change, "→")
 		yaml := strings.Replace(everything, from, to, 1)
@@ -232,6 +243,9 @@ func TestReloadable(t *testing.T) {
 
 func TestCheckFiles(t *testing.T) {
 	faults := mustLoad(t, "nats: {credentials: missing}\ndns: {cookies: {secret_files: [missing]}}\n").CheckFiles()
+	if missing := mustLoad(t, "checkpoint: {path: missing/checkpoint}\n").CheckFiles(); len(missing) != 1 || missing[0].Field != "checkpoint.path" {
+		t.Errorf("got %v", missing)
+	}
 	if len(faults) != 2 || faults[0].Field != "nats.credentials" || faults[1].Field != "dns.cookies.secret_files[0]" {
 		t.Errorf("got %v", faults)
 	}

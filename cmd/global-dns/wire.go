@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seamark-mesh/seamark/api"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
@@ -60,9 +61,13 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	metrics := proc.NewMetrics("global-dns")
 	observed := newObserver(metrics)
 	store := &registry.Store{}
-	conn := &connection{config: c, logger: p.Logger, probes: newProbes(c.Probes, store, metrics, p.Logger)}
+	conn := &connection{config: c, logger: p.Logger, views: store, probes: newProbes(c.Probes, store, metrics, p.Logger)}
 	conn.observing = newObserving(c.Observer, store, metrics, p.Logger)
+	conn.losses = newLosses(metrics)
 	followed := replica.New(store, conn, observed, p.Logger)
+	followed.Use(c.options(conn))
+	kept := newKeeper(c, store, metrics, p.Logger)
+	kept.resume(followed)
 	metrics.MustRegister(newCollector(store, followed))
 	random := cookie.NewSecret()
 	settings, faults := c.DNS.Settings(random)
@@ -75,7 +80,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	}
 	metrics.MustRegister(newFastPath(dns.Counts))
 	server, err := proc.Listen(ctx, proc.HTTPConfig{
-		Address: c.HTTP, Ready: followed.Ready, Metrics: metrics, Logger: p.Logger,
+		Address: c.HTTP, Ready: followed.Ready, ReadyText: readyText(store), Metrics: metrics, Logger: p.Logger,
 		Routes: map[string]http.Handler{"/v1/": api.New(api.Config{
 			Views: store, Leases: followed, Observer: conn.observing.status, Resolve: resolve, Version: proc.Version(), Zone: c.Zone.Name,
 		})},
@@ -88,7 +93,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 		proc.Part{Name: "dns", Run: func(ctx context.Context) error {
 			return proc.Hint(dns.Run(ctx), "another program may use the port, or a port below 1024 needs the right to bind it; change dns.listen")
 		}},
-		proc.Part{Name: "stream", Run: func(ctx context.Context) error { return conn.run(ctx, followed) }},
+		proc.Part{Name: "stream", Run: func(ctx context.Context) error { return conn.run(ctx, followed, kept) }},
 		proc.Part{Name: "reload", Run: func(ctx context.Context) error {
 			w := watcher{running: c, random: random, dns: dns, conn: conn, logger: p.Logger}
 			return p.Reloads(ctx, func(why string) { w.reload(p, why) })
@@ -117,52 +122,12 @@ type connection struct {
 	probes       *probes
 	observing    *observing
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
-	changed      atomic.Bool                         // the stream is another one: what is known stands
-	created      time.Time                           // when the stream that is followed was made; Follow's own
-}
-
-// Follow implements [replica.Stream]. Another stream than the one that was followed
-// tells nothing about what this replica knows, and its fences would take all of it
-// away: the answers stand as they are until the process begins anew.
-func (c *connection) Follow(ctx context.Context, f func(messages []registry.Message, caughtUp bool) error) error {
-	created, err := c.Created(ctx)
-	switch {
-	case err != nil:
-		return err
-	case c.created.IsZero():
-		c.created = created
-	case !created.Equal(c.created):
-		err = stream.ErrStreamChanged
-	}
-	if err == nil {
-		err = c.Conn.Follow(ctx, f)
-	}
-	if errors.Is(err, stream.ErrStreamChanged) {
-		c.changed.Store(true)
-		c.logger.Error("the stream is not the one that was followed: the answers stand as they are; restart global-dns once the agents have published everything again", "err", err)
-		<-ctx.Done()
-	}
-	return err
-}
-
-// LoadWriter implements [replica.Stream].
-func (c *connection) LoadWriter(ctx context.Context, w registry.Writer) ([]registry.Message, error) {
-	if c.changed.Load() {
-		return nil, stream.ErrStreamChanged
-	}
-	return c.Conn.LoadWriter(ctx, w)
-}
-
-// LoadFact implements [replica.Stream].
-func (c *connection) LoadFact(ctx context.Context, f registry.Fact, before uint64) ([]registry.Message, error) {
-	if c.changed.Load() {
-		return nil, stream.ErrStreamChanged
-	}
-	return c.Conn.LoadFact(ctx, f, before)
+	losses       *prometheus.CounterVec
+	views        *registry.Store
 }
 
 // run connects, prepares the streams and the zone record, and follows.
-func (c *connection) run(ctx context.Context, followed *replica.Replica) error {
+func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *keeper) error {
 	n := c.config.NATS
 	conn, err := stream.Connect(ctx, stream.ConnectConfig{
 		Servers: n.Servers, Name: "global-dns", Credentials: string(n.Credentials),
@@ -176,12 +141,13 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica) error {
 	}
 	defer conn.Close()
 	c.Conn = conn
-	if err := c.insist(ctx, "prepare the streams", func() error { return c.prepareStreams(ctx) }); err != nil {
+	known := c.views.View().Sequence()
+	if err := c.insist(ctx, "prepare the streams", func() error { return c.prepareStreams(ctx, known) }); err != nil {
 		return nil
 	}
 	zone := c.config.Zone
 	c.seed.Store(&zone)
-	return proc.Run(ctx, c.logger, grace, append(append(c.probes.parts(c), c.observing.parts(c)...),
+	return proc.Run(ctx, c.logger, grace, append(slices.Concat(c.probes.parts(c), c.observing.parts(c), kept.parts(followed)),
 		proc.Part{Name: "replica", Run: followed.Run},
 		proc.Part{Name: "zone", Run: c.keepZone},
 	)...)
@@ -210,10 +176,14 @@ func (c *connection) insist(ctx context.Context, what string, f func() error) er
 	}
 }
 
-// prepareStreams creates what is missing, if it may, and reports what differs.
-func (c *connection) prepareStreams(ctx context.Context) error {
+// prepareStreams creates what is missing, if it may, and reports what differs. A stream
+// that is created begins beyond what is known.
+func (c *connection) prepareStreams(ctx context.Context, known uint64) error {
 	s := c.config.Streams
 	settings := stream.Settings{Replicas: s.Replicas, HistoryAge: s.HistoryAge, HistoryBytes: s.HistoryBytes}
+	if known > 0 {
+		settings.First = known + sequenceHeadroom
+	}
 	var differences []stream.Difference
 	var created []string
 	var err error
@@ -242,14 +212,18 @@ func (c *connection) prepareStreams(ctx context.Context) error {
 func (c *connection) keepZone(ctx context.Context) error {
 	said := registry.ZoneRecord{}
 	for {
-		ours := *c.seed.Load()
+		configured := *c.seed.Load()
+		ours := configured
+		if last := c.views.View().Zone(); last != nil { // a stream that lost its record gets the last one that stood
+			ours = *last
+		}
 		err := c.insist(ctx, "seed the zone record", func() error {
 			now, err := c.Now(ctx)
 			if err != nil {
 				return err
 			}
 			stands, err := replica.SeedZone(ctx, c, ours, author(), now)
-			if err == nil && !stands.Equal(ours) && !stands.Equal(said) {
+			if err == nil && !stands.Equal(configured) && !stands.Equal(said) {
 				said = stands
 				c.logger.Warn("the zone record on the stream differs from this configuration, and wins: seamark zone diff shows how", "zone", stands.Name)
 			}

@@ -19,7 +19,9 @@ type loader struct {
 	turns    []registry.Writer             // who has something to load, the next one first
 	reloads  map[registry.ClusterID]*reload
 	reloaded map[registry.ClusterID]time.Time
-	behind   map[registry.Writer]*backlog
+	behindOf map[registry.Writer]*backlog
+
+	generation int // of the stream: what was loaded of an earlier one is of no use
 }
 
 // reload is a whole cluster to load.
@@ -38,6 +40,7 @@ type backlog struct {
 // job is what is loaded of one writer at once: the whole cluster, or some facts.
 type job struct {
 	writer registry.Writer
+	of     int     // generation
 	reload *reload // nil: facts
 	facts  []behind
 }
@@ -69,10 +72,17 @@ const (
 )
 
 func newLoader() loader {
-	return loader{
-		loads: make(chan found), running: map[registry.Writer]bool{}, rest: map[registry.Writer]time.Time{},
+	l := loader{loads: make(chan found)}
+	l.reset()
+	return l
+}
+
+// reset forgets all that was to be loaded.
+func (l *loader) reset() {
+	*l = loader{
+		loads: l.loads, generation: l.generation, running: map[registry.Writer]bool{}, rest: map[registry.Writer]time.Time{},
 		reloads: map[registry.ClusterID]*reload{}, reloaded: map[registry.ClusterID]time.Time{},
-		behind: map[registry.Writer]*backlog{},
+		behindOf: map[registry.Writer]*backlog{},
 	}
 }
 
@@ -103,7 +113,7 @@ func (l *loader) queue(w registry.Writer) {
 
 // pending reports whether there is anything to load of a writer.
 func (l *loader) pending(w registry.Writer) bool {
-	b := l.behind[w]
+	b := l.behindOf[w]
 	cluster, own := w.Cluster()
 	return b != nil && len(b.before) > 0 || own && l.reloads[cluster] != nil
 }
@@ -112,14 +122,14 @@ func (l *loader) pending(w registry.Writer) bool {
 // can't be used. Only facts that shape a View are worth it; of these, the few that
 // are no service come first. It reports whether the fact is one of them.
 func (l *loader) lookBehind(fact registry.Fact, before uint64) bool {
-	b := l.behind[fact.Writer]
+	b := l.behindOf[fact.Writer]
 	if !shapesView(fact.Kind) || b != nil && len(b.before) >= registry.MaxFacts {
 		return false
 	}
 	l.queue(fact.Writer)
 	if b == nil {
 		b = &backlog{before: map[registry.Fact]uint64{}}
-		l.behind[fact.Writer] = b
+		l.behindOf[fact.Writer] = b
 	}
 	_, known := b.before[fact]
 	b.before[fact] = before
@@ -144,7 +154,7 @@ func shapesView(k registry.Kind) bool {
 
 // facts counts what is still looked for.
 func (l *loader) facts() (count int) {
-	for _, b := range l.behind {
+	for _, b := range l.behindOf {
 		count += len(b.before)
 	}
 	return count
@@ -167,7 +177,7 @@ func (l *loader) next(now time.Time) *job {
 			continue
 		}
 		if j := l.jobOf(w, now); j != nil {
-			l.running[w] = true
+			l.running[w], j.of = true, l.generation
 			return j
 		}
 	}
@@ -181,7 +191,7 @@ func (l *loader) jobOf(w registry.Writer, now time.Time) *job {
 			return &job{writer: w, reload: r}
 		}
 	}
-	b := l.behind[w]
+	b := l.behindOf[w]
 	if b == nil || len(b.queue) == 0 {
 		return nil
 	}
@@ -197,7 +207,7 @@ func (l *loader) jobOf(w registry.Writer, now time.Time) *job {
 // ended takes a fact off the list, unless it must be looked for again: the load
 // failed, or another look was asked for meanwhile. It reports whether it was.
 func (l *loader) ended(f behind, failed bool) bool {
-	b := l.behind[f.fact.Writer]
+	b := l.behindOf[f.fact.Writer]
 	if failed || b.before[f.fact] != f.before {
 		b.queue = append(b.queue, f.fact)
 		return false

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 // followed is left to come that way: a View is the state at one sequence. It
 // returns what is to be ordered, or nil.
 func (r *Replica) fill(ctx context.Context, f found) (order func()) {
+	if f.of != r.generation {
+		return nil
+	}
 	delete(r.running, f.writer)
 	if f.reload != nil {
 		r.fillCluster(ctx, f)
@@ -21,9 +25,10 @@ func (r *Replica) fill(ctx context.Context, f found) (order func()) {
 	for _, fact := range r.fold.Voided() {
 		r.seek(fact, r.followed+1)
 	}
+	r.settle()
 	v := r.fold.View() // one that nobody is shown would hide from all who watch what changed with it
-	if r.synced.Load() {
-		r.store.Publish(v)
+	if r.live {
+		r.publish(v)
 	}
 	if f.reload == nil || f.errs[0] != nil {
 		return nil
@@ -47,7 +52,7 @@ func (r *Replica) failed(ctx context.Context, w registry.Writer, f registry.Fact
 // seek asks for what stands behind a message that can't be used. Until it is found,
 // Views say that its name is not known for certain.
 func (r *Replica) seek(fact registry.Fact, before uint64) {
-	if r.lookBehind(fact, before) && r.synced.Load() {
+	if r.lookBehind(fact, before) && r.live {
 		r.fold.Missing(fact, true)
 	}
 }
@@ -85,6 +90,10 @@ func (r *Replica) fillCluster(ctx context.Context, f found) {
 		r.failed(ctx, f.writer, registry.Fact{}, err)
 		return
 	}
+	if f.reload.reason == reasonLoss && r.reloads[cluster] == f.reload && !r.loaded(cluster, f.messages[0]) {
+		r.failed(ctx, f.writer, registry.Fact{}, errors.New("a replica of the stream lags"))
+		return
+	}
 	for _, m := range f.messages[0] {
 		if m.Sequence > r.followed {
 			break
@@ -93,11 +102,17 @@ func (r *Replica) fillCluster(ctx context.Context, f found) {
 			r.seek(m.Fact, m.Sequence)
 		}
 	}
-	if r.synced.Load() && len(r.reloads) == 1 && !r.rereading {
+	if r.reloads[cluster] != f.reload {
+		return // another load was asked for meanwhile
+	}
+	if r.live && len(r.reloads) == 1 && !r.rereading {
 		r.fold.Synced() // what a gap left out is there
 	}
 	delete(r.reloads, cluster)
 	r.reloaded[cluster] = time.Now()
+	if f.reload.reason == reasonLoss {
+		return
+	}
 	r.observer.Repaired(cluster, f.reload.reason)
 	r.logger.Warn("a cluster was loaded again", "cluster", string(cluster), "reason", f.reload.reason)
 }
@@ -135,17 +150,18 @@ const (
 // mend returns an order for each cluster that has had an unusable fact of its own for
 // too long: whoever starts anew finds nothing in its place once its history is gone.
 func (r *Replica) mend(ctx context.Context, now time.Time) (orders []func()) {
-	if !r.synced.Load() {
+	if !r.live || r.cut != nil {
 		return nil
 	}
 	v := r.store.View()
 	for cluster := range r.amiss {
-		if c := v.Cluster(cluster); c == nil || c.Unusable == 0 {
+		if c := v.Cluster(cluster); c == nil || r.fault(c) == "" {
 			delete(r.amiss, cluster)
 		}
 	}
 	for _, c := range v.Clusters() {
-		if c.Unusable == 0 {
+		fault := r.fault(c)
+		if fault == "" {
 			continue
 		}
 		a := r.amiss[c.ID]
@@ -158,8 +174,22 @@ func (r *Replica) mend(ctx context.Context, now time.Time) (orders []func()) {
 		}
 		a.next = now.Add(a.pause)
 		a.pause = min(2*a.pause, amissLongest)
-		why := fmt.Sprintf("%d facts have had a latest message that nobody here can read, for %s", c.Unusable, now.Sub(a.since).Round(time.Second))
+		why := fmt.Sprintf("%s, for %s", fault, now.Sub(a.since).Round(time.Second))
 		orders = append(orders, func() { r.orderResync(ctx, c.ID, why) })
 	}
 	return orders
+}
+
+// fault says what of a cluster only a resync mends; "" when nothing is amiss.
+func (r *Replica) fault(c *registry.ClusterState) string {
+	switch {
+	case c.Unusable > 0:
+		return fmt.Sprintf("%d facts have had a latest message that nobody here can read", c.Unusable)
+	case !c.Inherited():
+		return ""
+	}
+	if l, age, ok := r.Lease(c.ID); ok && age < patience && l.Phase == registry.PhaseSynced && r.settling[c.ID] == (settling{}) {
+		return "the stream was lost, and it has not published everything anew"
+	}
+	return ""
 }

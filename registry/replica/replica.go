@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -53,15 +54,35 @@ type Replica struct {
 	synced   atomic.Bool
 	batches  chan batch
 	leases   chan registry.Lease
+	sessions chan session
+	losses   chan string
+	options  Options
+	resumed  time.Time     // when it began from a checkpoint; zero: it did not
+	place    Place         // where the checkpoint was
+	reached  atomic.Uint64 // the sequence of the latest View that was shown
+	stored   atomic.Int64  // when the latest message was, by the stream's clock, in Unix nanoseconds
+	moment   atomic.Pointer[moment]
+	stopped  chan struct{} // closed when Run has ended
 
 	// What follows belongs to Run's goroutine.
 	fold      *registry.Fold
-	followed  uint64    // the last sequence that Follow delivered
-	rereading bool      // the latest of each fact, after the place in the stream was lost
-	atEnd     time.Time // when the stream's end was first reached
-	said      map[complaint]time.Time
-	met       map[registry.ClusterID]registry.Stamp // where each cluster stood when its last lease came, and the time in that lease
-	amiss     map[registry.ClusterID]*amiss
+	live      bool           // the fold has caught up once: its Views are shown
+	shown     *registry.View // the latest View that was shown, without its mark; nil: none
+	cut       *registry.Cut  // nil: what is shown is current
+	cutAt     time.Time
+	began     time.Time // Run
+	created   time.Time // when the stream that is followed was made
+	behind    bool      // the end of the stream that is followed was not reached yet
+	inherited map[registry.ClusterID]bool
+	settling  map[registry.ClusterID]settling
+	// inheritance are the facts of a checkpoint that stand on no stream that is there.
+	inheritance []registry.Message
+	followed    uint64    // the last sequence that Follow delivered
+	rereading   bool      // the latest of each fact, after the place in the stream was lost
+	atEnd       time.Time // when the stream's end was first reached
+	said        map[complaint]time.Time
+	met         map[registry.ClusterID]registry.Stamp // where each cluster stood when its last lease came, and the time in that lease
+	amiss       map[registry.ClusterID]*amiss
 	loader
 
 	mu    sync.Mutex // guards known
@@ -93,18 +114,31 @@ func New(store *registry.Store, stream Stream, observer Observer, logger *slog.L
 	return &Replica{
 		store: store, stream: stream, observer: observer, logger: logger, fold: registry.NewFold(),
 		batches: make(chan batch), leases: make(chan registry.Lease, 64), said: map[complaint]time.Time{},
+		sessions: make(chan session), losses: make(chan string), stopped: make(chan struct{}),
+		inherited: map[registry.ClusterID]bool{}, settling: map[registry.ClusterID]settling{},
 		met: map[registry.ClusterID]registry.Stamp{}, amiss: map[registry.ClusterID]*amiss{},
 		loader: newLoader(), known: map[registry.ClusterID]sighting{},
 	}
 }
 
-// Ready tells why the replica can't be asked yet; nil when it can.
+// Ready tells why the replica can't be asked yet, or no more; nil when it can.
 func (r *Replica) Ready() error {
-	switch v := r.store.View(); {
+	v := r.store.View()
+	switch {
 	case !r.synced.Load():
 		return errors.New("not caught up with the stream yet")
 	case v.Zone() == nil:
 		return errors.New("no zone record stands on the stream")
+	}
+	cut, stale := v.Cut()
+	switch age := time.Since(cut.Since); {
+	case !stale:
+	case r.options.NotReadyWhenStale:
+		return fmt.Errorf("cut off for %s: %s", age.Round(time.Second), cut.Reason)
+	case r.options.MaxStale > 0 && age > r.options.MaxStale:
+		return fmt.Errorf("cut off for %s, longer than %s: %s", age.Round(time.Second), r.options.MaxStale, cut.Reason)
+	case !r.resumed.IsZero() && time.Since(r.resumed) < r.options.ReadyAfter && cut.Reason == fromCheckpoint:
+		return fmt.Errorf("%s, ready in %s", cut.Reason, (r.options.ReadyAfter - time.Since(r.resumed)).Round(time.Second))
 	}
 	return nil
 }
@@ -124,9 +158,9 @@ func (r *Replica) Run(ctx context.Context) error {
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	wg.Go(func() {
-		r.again(ctx, "follow the stream", func() error { return r.stream.Follow(ctx, r.hand(ctx)) })
-	})
+	r.began = time.Now()
+	defer r.end()
+	wg.Go(func() { r.follow(ctx) })
 	wg.Go(func() {
 		r.again(ctx, "watch the leases", func() error { return r.stream.WatchLeases(ctx, r.handLease()) })
 	})
@@ -145,10 +179,18 @@ func (r *Replica) Run(ctx context.Context) error {
 			if order := r.fill(ctx, found); order != nil {
 				wg.Go(order)
 			}
+		case s := <-r.sessions:
+			r.begin(s)
+			close(s.done)
+		case why := <-r.losses:
+			r.behind = true
+			r.cutOff(why, time.Now())
 		case <-tick.C:
+			r.hear(time.Now())
 			for _, order := range r.mend(ctx, time.Now()) {
 				wg.Go(order)
 			}
+			r.remember()
 		}
 		r.finishStart()
 		for j := r.next(time.Now()); j != nil; j = r.next(time.Now()) {
@@ -157,10 +199,13 @@ func (r *Replica) Run(ctx context.Context) error {
 	}
 }
 
+// longestPause is between two attempts: what befell the stream is to be noticed soon.
+const longestPause = 2 * time.Second
+
 // again repeats what should never end until ctx does.
 func (r *Replica) again(ctx context.Context, what string, f func() error) {
 	pauses := backoff.NewExponentialBackOff()
-	pauses.InitialInterval, pauses.MaxInterval = 100*time.Millisecond, 10*time.Second
+	pauses.InitialInterval, pauses.MaxInterval = 100*time.Millisecond, longestPause
 	for {
 		began := time.Now()
 		err := f()
@@ -232,13 +277,14 @@ func (r *Replica) sight(cluster registry.ClusterID, next sighting) bool {
 
 // take folds a batch and shows the result at once.
 func (r *Replica) take(b batch) {
-	if !b.tail && r.synced.Load() { // the latest of each fact, not all that there was
+	if !b.tail && r.live { // the latest of each fact, not all that there was
 		r.rereading = true
 		r.fold.Unsure()
 	}
 	for _, m := range b.messages {
 		out := r.fold.Apply(m)
 		r.followed = max(r.followed, m.Sequence)
+		r.stored.Store(max(r.stored.Load(), m.Stored.UnixNano()))
 		r.observer.Took(m.Fact.Writer, out)
 		if out.Result == registry.Quarantined {
 			r.complain(m, out.Reason)
@@ -246,10 +292,16 @@ func (r *Replica) take(b batch) {
 				r.seek(m.Fact, m.Sequence)
 			}
 		}
-		if cluster, own := m.Fact.Writer.Cluster(); own && out.Gap && b.tail {
-			r.reload(cluster, "gap", time.Now())
+		if cluster, own := m.Fact.Writer.Cluster(); own {
+			switch {
+			case out.Complete:
+				r.completed(cluster, m)
+			case out.Gap && b.tail && !r.inherited[cluster]:
+				r.reload(cluster, "gap", time.Now())
+			}
 		}
 	}
+	r.settle()
 	for _, fact := range r.fold.Voided() {
 		r.seek(fact, r.followed+1)
 	}
@@ -260,10 +312,15 @@ func (r *Replica) take(b batch) {
 		r.rereading = false
 		r.fold.Synced()
 	}
-	if !r.synced.Load() || len(b.messages) == 0 {
-		return
+	wasCut := r.cut != nil
+	if b.caughtUp && r.live {
+		r.behind = false
+		r.join()
 	}
-	r.store.Publish(r.fold.View())
+	if !r.live || r.cut != nil || len(b.messages) == 0 && !wasCut {
+		return // while it catches up, what is shown stands: nothing of that is current
+	}
+	r.publish(r.fold.View())
 	if !b.tail {
 		return // they were visible elsewhere long ago
 	}
@@ -292,7 +349,7 @@ func (r *Replica) complete() bool {
 	if time.Since(r.atEnd) >= startPatience {
 		return true
 	}
-	for _, b := range r.behind {
+	for _, b := range r.behindOf {
 		if len(b.before) > 0 && b.searched < fairShare {
 			return false
 		}
@@ -302,17 +359,19 @@ func (r *Replica) complete() bool {
 
 // finishStart shows the first View, once it is complete.
 func (r *Replica) finishStart() {
-	if r.synced.Load() || r.atEnd.IsZero() || !r.complete() {
+	if r.live || r.atEnd.IsZero() || !r.complete() {
 		return
 	}
-	for _, b := range r.behind {
+	for _, b := range r.behindOf {
 		for fact := range b.before {
 			r.fold.Missing(fact, true)
 		}
 	}
 	r.fold.Synced()
 	v := r.fold.View()
-	r.store.Publish(v)
+	r.live, r.behind = true, false
+	r.join()
+	r.publish(v)
 	r.synced.Store(true)
 	r.logger.Info("caught up with the stream", "sequence", v.Sequence(), "services", v.Services(),
 		"clusters", len(v.Clusters()), "facts_unknown", r.facts())
@@ -348,7 +407,7 @@ func (r *Replica) news(w registry.Writer, reason string) bool {
 func (r *Replica) compare(l registry.Lease) {
 	cluster, _ := l.Writer.Cluster()
 	c := r.store.View().Cluster(cluster)
-	if !r.synced.Load() || c == nil {
+	if !r.live || c == nil || c.Inherited() {
 		return
 	}
 	if differs(l, c) {
@@ -368,6 +427,6 @@ func (r *Replica) compare(l registry.Lease) {
 
 // differs reports whether a cluster is not what its agent says of the same moment.
 func differs(l registry.Lease, c *registry.ClusterState) bool {
-	return c != nil && l.Phase == registry.PhaseSynced && c.Quarantined == 0 &&
+	return c != nil && !c.Inherited() && l.Phase == registry.PhaseSynced && c.Quarantined == 0 &&
 		l.Epoch == c.Epoch && l.Revision == c.Revision && (l.Digest != c.Digest || l.Keys != c.Services)
 }

@@ -30,11 +30,12 @@ const (
 
 // HTTPConfig says what the HTTP server of a daemon answers. All is required but Routes.
 type HTTPConfig struct {
-	Address string                  // to listen on
-	Ready   func() error            // nil: ready; the error's text is shown. Called by many goroutines
-	Metrics prometheus.Gatherer     // for /metrics
-	Routes  map[string]http.Handler // by pattern of [http.ServeMux]: "GET /v1/status"
-	Logger  *slog.Logger
+	Address   string                  // to listen on
+	ReadyText func() string           // what /readyz says when it is; nil: "ready"
+	Ready     func() error            // nil: ready; the error's text is shown. Called by many goroutines
+	Metrics   prometheus.Gatherer     // for /metrics
+	Routes    map[string]http.Handler // by pattern of [http.ServeMux]: "GET /v1/status"
+	Logger    *slog.Logger
 }
 
 // Server answers /healthz, /readyz, /metrics and the daemon's own routes.
@@ -112,7 +113,11 @@ func routes(c HTTPConfig) http.Handler {
 			Problem(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
-		plain(w, "ready")
+		text := "ready"
+		if c.ReadyText != nil {
+			text = c.ReadyText()
+		}
+		plain(w, text)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 8}))
 	for pattern, handler := range c.Routes {

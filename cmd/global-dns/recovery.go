@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/replica"
+	"github.com/seamark-mesh/seamark/registry/stream"
+)
+
+// headroom of sequences: a stream that takes the place of another begins so far beyond
+// what this replica has read, so that no other replica has read more.
+const sequenceHeadroom = 1_000_000
+
+// How a stream that seems to end before what was read is looked at again: what leads
+// it may have changed.
+const (
+	looks     = 3
+	lookPause = 500 * time.Millisecond
+)
+
+// newLosses counts what became of streams.
+func newLosses(metrics prometheus.Registerer) *prometheus.CounterVec {
+	losses := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "seamark_stream_losses_total", Help: "Times the stream was not the one that was read, by what became of it: deleted, recreated, cut_short, purged, replaced.",
+	}, []string{"kind"})
+	for _, kind := range []stream.Loss{stream.Deleted, stream.Recreated, stream.CutShort, stream.Purged, stream.Replaced} {
+		losses.WithLabelValues(string(kind))
+	}
+	metrics.MustRegister(losses)
+	return losses
+}
+
+// Follow implements [replica.Stream].
+func (c *connection) Follow(ctx context.Context, f func(messages []registry.Message, caughtUp bool) error) error {
+	err := c.Conn.Follow(ctx, f)
+	if errors.Is(err, stream.ErrStreamChanged) {
+		c.losses.WithLabelValues(string(stream.LossOf(err))).Inc()
+		return fmt.Errorf("%w: %w", replica.ErrLost, err)
+	}
+	return err
+}
+
+// Contact implements [replica.Recovery].
+func (c *connection) Contact() replica.Contact {
+	now := c.Conn.Contact()
+	return replica.Contact{Connected: now.Connected, Heard: now.Heard, Current: now.Current}
+}
+
+// Begin implements [replica.Recovery]: the streams are made where they are missing, and
+// the one for events reaches beyond what was read of the one before it.
+func (c *connection) Begin(ctx context.Context, known replica.Place) (replica.Beginning, error) {
+	if err := c.prepareStreams(ctx, known.Sequence); err != nil {
+		return replica.Beginning{}, err
+	}
+	state, err := c.end(ctx, known.Sequence)
+	if err != nil {
+		return replica.Beginning{}, err
+	}
+	begun := replica.Beginning{Created: state.Created, Lost: known.Lost}
+	loss := stream.Loss("")
+	switch {
+	case !known.Created.IsZero() && !state.Created.Equal(known.Created):
+		loss = stream.Recreated
+	case state.Last < known.Sequence:
+		loss = stream.CutShort
+	}
+	if loss != "" {
+		begun.Lost = true
+		if !known.Lost {
+			c.losses.WithLabelValues(string(loss)).Inc()
+		}
+	}
+	if !begun.Lost || state.Last > known.Sequence {
+		return begun, nil
+	}
+	count, err := c.FillUp(ctx, known.Sequence+1, author())
+	if errors.Is(err, stream.ErrTooFar) {
+		c.logger.Error("the stream ends so far before what was read that it is not filled up: the answers stand as they are; "+
+			"delete both streams, so that they are made with a higher first sequence, or restore a later backup", "ends", state.Last, "read", known.Sequence)
+	}
+	if err != nil {
+		return begun, err
+	}
+	c.logger.Warn("the stream was filled up, so that the serial does not go back", "messages", count, "ended", state.Last, "read", known.Sequence)
+	return begun, nil
+}
+
+// end asks for the stream's state, several times where it seems to be too short.
+func (c *connection) end(ctx context.Context, known uint64) (state stream.State, err error) {
+	for range looks {
+		if state, err = c.State(ctx); err != nil || state.Last >= known {
+			return state, err
+		}
+		timer := time.NewTimer(lookPause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return state, context.Cause(ctx)
+		case <-timer.C:
+		}
+	}
+	return state, nil
+}
