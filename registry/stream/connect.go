@@ -58,8 +58,9 @@ type Conn struct {
 	log  *slog.Logger
 	name string
 
-	closed  chan struct{} // closed with the connection
-	contact contact
+	closed     chan struct{} // closed with the connection
+	contact    contact
+	violations violations // since the last reconnect
 
 	mu          sync.Mutex // guards the fields below
 	reconnected chan struct{}
@@ -90,6 +91,7 @@ func Connect(ctx context.Context, config ConnectConfig) (*Conn, error) {
 		nats.ReconnectHandler(func(*nats.Conn) { c.back() }),
 		nats.ClosedHandler(func(*nats.Conn) { c.lost(nats.ErrConnectionClosed); close(c.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			c.violations.add(err)
 			c.log.Warn("nats reports an error", "err", err)
 		}),
 	)
@@ -220,6 +222,7 @@ func (c *Conn) lost(err error) {
 
 func (c *Conn) back() {
 	c.log.Info("nats reconnected", "server", c.nats.ConnectedUrlRedacted())
+	c.violations.forget()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	close(c.reconnected)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,7 +42,7 @@ func (c *Conn) PutProbe(ctx context.Context, r registry.ProbeReport) (cut bool, 
 	}
 	m := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{headerContentType: {contentJSON}}}
 	if _, err := c.publish(ctx, LeaseStream, m); err != nil {
-		return cut, c.denied(root+r.Vantage+".probe.", err) // of several at once only the last refusal can be seen
+		return cut, c.denied(subject, err)
 	}
 	return cut, nil
 }
@@ -141,22 +142,60 @@ func (c *Conn) mayRead(ctx context.Context, stream, filter string) error {
 		Name: consumerPrefix + rand.Text(), FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy,
 		DeliverPolicy: jetstream.DeliverNewPolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Second,
 	})
-	if err = c.denied(filter+`"`, err); errors.Is(err, ErrNotPermitted) {
+	if err = c.denied(filter, err); errors.Is(err, ErrNotPermitted) {
 		return err
 	}
 	return nil
 }
 
 // denied returns the error of a request, as [ErrNotPermitted] where the reason why no
-// answer came is that the server refused a subject with this part: it tells so beside the
-// request.
-func (c *Conn) denied(part string, err error) error {
+// answer came is that the server refused a subject that ends with this one.
+func (c *Conn) denied(subject string, err error) error {
 	if err == nil {
 		return nil
 	}
-	last := c.nats.LastError()
-	if errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(strings.ToLower(last.Error()), strings.ToLower(part)) {
-		return fmt.Errorf("%w: %w", ErrNotPermitted, last)
+	if refused := c.violations.find(subject); refused != nil {
+		return fmt.Errorf("%w: %w", ErrNotPermitted, refused)
 	}
 	return err
+}
+
+// violations remembers what the server refused: it tells so beside the request, which
+// only goes unanswered. The zero violations are none; any number of goroutines may use them.
+type violations struct {
+	mu     sync.Mutex // guards latest
+	latest []error
+}
+
+const maxViolations = 64
+
+func (v *violations) add(err error) {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.latest = append(v.latest, err); len(v.latest) > maxViolations {
+		v.latest = slices.Delete(v.latest, 0, len(v.latest)-maxViolations)
+	}
+}
+
+// find returns the latest refusal of a subject that ends with this one; nil when there is none.
+func (v *violations) find(subject string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	end := strings.ToLower(subject) + `"` // the client library's text has the subject in quotation marks
+	for _, err := range slices.Backward(v.latest) {
+		if strings.Contains(strings.ToLower(err.Error()), end) {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget is for a new connection: it may have other rights.
+func (v *violations) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.latest = nil
 }
