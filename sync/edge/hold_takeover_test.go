@@ -79,6 +79,18 @@ func TestWhatIsHeldBackOutlivesItsAgent(t *testing.T) {
 				staysWhole(t, w, b)
 			},
 		},
+		"the brake is off by then": {
+			meanwhile: func(w *world, _ registry.Brake) { w.brake.Off = true },
+			after:     func(t *testing.T, w *world, b registry.Brake) { w.ends(t, b.ID, registry.BrakePassed) },
+		},
+		"it has less time by then": {
+			meanwhile: func(w *world, _ registry.Brake) { w.brake.PassAfter = time.Minute },
+			after: func(t *testing.T, w *world, b registry.Brake) {
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				time.Sleep(time.Minute)
+				w.ends(t, b.ID, registry.BrakePassed)
+			},
+		},
 		"its time is long over": {
 			meanwhile: func(*world, registry.Brake) { time.Sleep(time.Hour) },
 			after:     func(t *testing.T, w *world, b registry.Brake) { w.ends(t, b.ID, registry.BrakePassed) },
