@@ -66,9 +66,14 @@ func (g *gathering) nats(ctx context.Context, asked func()) {
 	}
 	wg.Wait()
 	asked()
-	if info, err := streamInfo(ctx, js, stream.EventsStream); err == nil {
-		f.Streams.After = info.State.LastSeq
-		f.Streams.Now = info.TimeStamp
+	for _, at := range []*Stream{&f.Streams.Lease, &f.Streams.Events} { // a replica that was just catching up has done so
+		if info, err := streamInfo(ctx, js, at.Name); at.Name != "" && err == nil {
+			later := describe(info)
+			at.Leader, at.Peers = later.Leader, later.Peers
+			if at == &f.Streams.Events {
+				f.Streams.After, f.Streams.Now = later.Last, info.TimeStamp
+			}
+		}
 	}
 	end()
 	follows.Wait()

@@ -123,9 +123,12 @@ func judgeReplicas(f *Facts) []Finding {
 				inSync++
 			}
 		}
+		const start = "Start the servers that are missing: a stream needs more than half of its replicas."
 		switch {
 		case s.Replicas > 1 && s.Leader == "":
-			found = append(found, critical("Start the servers that are missing: a stream needs more than half of its replicas.", "%s has no leader: nothing can be stored", s.Name))
+			found = append(found, critical(start, "%s has no leader: nothing can be stored", s.Name))
+		case s.Replicas > 1 && inSync+1 <= s.Replicas/2:
+			found = append(found, critical(start, "%s has %d of %d replicas in sync: nothing can be stored, or nothing soon", s.Name, inSync+1, s.Replicas))
 		case s.Replicas > 1 && s.Replicas-1-inSync-lost > 0:
 			found = append(found, warning("Is the cluster large enough? Look at nats stream info.", "%s is to have %d replicas, and %d are known", s.Name, s.Replicas, len(s.Peers)+1))
 		case s.Replicas%2 == 0:

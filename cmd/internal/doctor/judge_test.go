@@ -87,7 +87,10 @@ var ailments = map[string]ailment{
 	"a replica behind": {"nats/replicas", Warning, "5000 messages behind", func(f *Facts) {
 		f.Streams.Events.Peers = []Peer{{Name: "n2", Current: true, Lag: 5000}, {Name: "n3", Current: true}}
 	}},
-	"no leader":         {"nats/replicas", Critical, "no leader", func(f *Facts) { f.Streams.Lease.Leader = "" }},
+	"no leader": {"nats/replicas", Critical, "no leader", func(f *Facts) { f.Streams.Lease.Leader = "" }},
+	"no majority": {"nats/replicas", Critical, "1 of 3", func(f *Facts) {
+		f.Streams.Events.Peers = []Peer{{Name: "n2", Offline: true}, {Name: "n3", Offline: true}}
+	}},
 	"a replica too few": {"nats/replicas", Warning, "2 are known", func(f *Facts) { f.Streams.Events.Peers = []Peer{{Name: "n2", Current: true}} }},
 	"two replicas": {"nats/replicas", Warning, "2 replicas", func(f *Facts) {
 		f.Streams.Events.Replicas, f.Streams.Events.Peers = 2, []Peer{{Name: "n2", Current: true}}
