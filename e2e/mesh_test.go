@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,7 +108,8 @@ func (m *mesh) write(t *testing.T, name string, content any) string {
 }
 
 // agentConfig writes the configuration of one cluster's agent. The gateway's
-// address tells the cluster in the answers.
+// address tells the cluster in the answers. Only one on this machine can be there to
+// be probed.
 func (m *mesh) agentConfig(t *testing.T, file, cluster, gateway string, source map[string]any) (path, http string) {
 	t.Helper()
 	ports, err := servers.FreePorts(1)
@@ -123,15 +125,17 @@ func (m *mesh) agentConfig(t *testing.T, file, cluster, gateway string, source m
 	if m.brake == nil {
 		m.brake = map[string]any{}
 	}
+	static := map[string]any{"name": "gw-1", "addresses": []string{gateway}, "ports": gatewayPorts}
+	if !netip.MustParseAddr(gateway).IsLoopback() {
+		static["probe"] = map[string]any{"kind": "none"}
+	}
 	return m.write(t, file, map[string]any{
-		"cluster": cluster,
-		"nats":    map[string]any{"servers": []string{m.nats.URL}},
-		"source":  source,
-		"brake":   m.brake,
-		"gateways": map[string]any{"static": []any{map[string]any{
-			"name": "gw-1", "addresses": []string{gateway}, "ports": gatewayPorts,
-		}}},
-		"http": http,
+		"cluster":  cluster,
+		"nats":     map[string]any{"servers": []string{m.nats.URL}},
+		"source":   source,
+		"brake":    m.brake,
+		"gateways": map[string]any{"static": []any{static}},
+		"http":     http,
 	}), http
 }
 

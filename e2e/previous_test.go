@@ -155,6 +155,9 @@ func withoutNews(t *testing.T, path string) map[string]any {
 	for _, news := range []string{"brake", "probes"} {
 		delete(config, news)
 	}
+	for _, gateway := range config["gateways"].(map[string]any)["static"].([]any) {
+		delete(gateway.(map[string]any), "probe")
+	}
 	return config
 }
 
