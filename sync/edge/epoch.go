@@ -183,19 +183,31 @@ func (l *leader) standsLast(ctx context.Context) (bool, error) {
 }
 
 // guard looks whether this epoch still stands, for an agent with nothing to publish
-// would not notice that another one began or that the stream was made anew. A
-// replica of the stream may lag: two looks must agree.
+// would not notice that another one began or that the stream was made anew; and whether
+// what was acknowledged last does, for a stream that was restored, or has lost its end,
+// may still have the epoch's record. A replica of the stream may lag: two looks must
+// agree.
 func (l *leader) guard(ctx context.Context) error {
 	mine, err := l.standsLast(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil // the next look will tell
-	case mine:
+	}
+	whole := true
+	if receipts, ok := l.agent.log.(Receipts); ok && mine {
+		if whole, err = receipts.Stands(ctx); err != nil {
+			return nil
+		}
+	}
+	switch {
+	case mine && whole:
 		l.doubted = false
-	case l.doubted:
+	case !l.doubted:
+		l.doubted = true
+	case !mine:
 		return registry.ErrFenced
 	default:
-		l.doubted = true
+		l.agent.config.Logger.Error("the stream has lost what it had acknowledged: beginning a new epoch to publish it again", "epoch", l.outbox.epoch)
+		return errResync
 	}
 	return nil
 }

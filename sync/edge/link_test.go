@@ -37,6 +37,7 @@ type link struct {
 	frozen chan struct{}                       // the process stands still until it is closed
 	tries  int
 	sends  []send
+	last   kept // acknowledged
 }
 
 // send is one request that was to store events.
@@ -199,6 +200,7 @@ func (k *link) PutEpoch(ctx context.Context, e *registry.Event, expect uint64) (
 		stored, err := k.memory.put([]kept{m}, k.epochFact(), expect)
 		if err == nil {
 			sequence = stored[0].sequence
+			k.set(func(k *link) { k.last = stored[0] })
 			return nil
 		}
 		k.memory.mu.Lock()
@@ -239,7 +241,10 @@ func (k *link) Publish(ctx context.Context, events []*registry.Event, fence uint
 	k.note("publish", events)
 	for _, some := range chunks(messages) {
 		err := k.call(ctx, "publish", func() error {
-			_, err := k.memory.put(some, k.epochFact(), fence)
+			stored, err := k.memory.put(some, k.epochFact(), fence)
+			if err == nil {
+				k.set(func(k *link) { k.last = stored[len(stored)-1] })
+			}
 			if errors.Is(err, errHasID) { // as the writer does: those that are stored are acknowledged as duplicates
 				for n := range some {
 					if _, err = k.memory.put(some[n:n+1], k.epochFact(), fence); err != nil {
@@ -273,6 +278,21 @@ func (k *link) note(request string, events []*registry.Event) {
 		s.revision = events[0].Revision
 	}
 	k.set(func(k *link) { k.sends = append(k.sends, s) })
+}
+
+// Stands implements Receipts.
+func (k *link) Stands(ctx context.Context) (stands bool, err error) {
+	k.mu.Lock()
+	last := k.last
+	k.mu.Unlock()
+	err = k.call(ctx, "stands", func() error {
+		k.memory.mu.Lock()
+		defer k.memory.mu.Unlock()
+		stands = last.id == "" || len(k.memory.messages) > 0 && k.memory.messages[0].sequence > last.sequence ||
+			slices.ContainsFunc(k.memory.messages, func(m kept) bool { return m.sequence == last.sequence && m.id == last.id })
+		return nil
+	})
+	return stands, err
 }
 
 func (k *link) WatchOrders(ctx context.Context, f func(registry.Message)) error {

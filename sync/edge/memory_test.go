@@ -175,6 +175,17 @@ func (m *memory) recreate(first uint64, leaseToo bool) {
 	}
 }
 
+// cut drops the last messages, as a power failure does, or a backup that is restored.
+func (m *memory) cut(count int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.messages[len(m.messages)-count:] {
+		delete(m.ids, k.id)
+	}
+	m.messages = m.messages[:len(m.messages)-count]
+	m.last -= uint64(count)
+}
+
 // forget puts notes in the place of all messages of a fact, so that the fact is
 // lost and no revision is missing.
 func (m *memory) forget(f registry.Fact) {

@@ -55,6 +55,14 @@ type Log interface {
 	WatchOrders(ctx context.Context, f func(registry.Message)) error
 }
 
+// Receipts is what a [Log] may do besides: without it an agent notices that the stream
+// has lost what it had acknowledged only when its epoch's record is among that.
+type Receipts interface {
+	// Stands reports whether the last message that was acknowledged still stands where it
+	// was stored, or has aged out. A replica of the stream that lags may say no.
+	Stands(ctx context.Context) (bool, error)
+}
+
 // Config is what an Agent needs to know for its whole life.
 type Config struct {
 	Cluster registry.ClusterID

@@ -294,6 +294,43 @@ func TestTheStreamIsMadeAnew(t *testing.T) {
 	}
 }
 
+// TestTheStreamLosesItsEnd: the epoch's record is still the last one, so that nothing
+// told the agent that what came after it is gone.
+func TestTheStreamLosesItsEnd(t *testing.T) {
+	for name, after := range map[string]func(w *world){
+		"and nobody goes on": func(*world) {},
+		"and others go on": func(w *world) {
+			for range 10 {
+				w.memory.order("bronze", "test")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, newWorld(services(5)...), func(t *testing.T, w *world) {
+				a := w.start("one")
+				time.Sleep(time.Hour)
+				w.catalogue.put(service("new", 1), service("newer", 1))
+				time.Sleep(time.Minute)
+				epochs := len(w.epochs())
+				w.memory.cut(2)
+				after(w)
+				time.Sleep(25 * time.Second)
+				w.mustEqual(t, w.catalogue.now())
+				if !leading(a) {
+					t.Error("the agent does not lead any more")
+				}
+				if got := len(w.epochs()); got != epochs+1 {
+					t.Errorf("%d epochs began, want one", got-epochs)
+				}
+				time.Sleep(time.Hour)
+				if got := len(w.epochs()); got != epochs+1 {
+					t.Errorf("%d epochs began, want one", got-epochs)
+				}
+			})
+		})
+	}
+}
+
 func TestWhatNobodyCanReadIsPublishedAnew(t *testing.T) {
 	inWorld(t, newWorld(service("there", 2), service("gone", 2), service("also", 2)), func(t *testing.T, w *world) {
 		w.start("one").stop()
