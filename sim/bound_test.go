@@ -40,6 +40,11 @@ func (w *world) disturb() {
 				s.disturbed = now
 			}
 		}
+		for _, g := range s.gateways {
+			if !s.reached[g.Name] {
+				s.unreached = now
+			}
+		}
 		if all || !leads || s.down {
 			s.disturbed = now
 		}

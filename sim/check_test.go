@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -41,6 +42,7 @@ type checker struct {
 	facts     map[standing]registry.Digest // what the whole history says
 	epochs    map[registry.Writer][]registry.Fence
 	withdrawn map[whose]time.Time // when an instance was last withdrawn
+	view      *registry.View      // of the whole history
 	resyncs   int
 	checked   int
 	bounded   time.Time
@@ -104,6 +106,7 @@ func (c *checker) stored(k kept) {
 	out := c.fold.Apply(k.Message)
 	c.fold.Synced()
 	v := c.fold.View()
+	c.view = v
 	if void && k.Refused == nil && out.Result == registry.Applied {
 		c.fail(fencing, "sequence %d is of epoch %d of %s, which was over, and counts", k.Sequence, k.Epoch, k.Fact.Writer)
 	}
@@ -116,6 +119,7 @@ func (c *checker) stored(k kept) {
 	}
 	c.stands[k.Sequence] = moment{whole: c.sum(v), honest: c.honestSum(c.honest.View())}
 	c.onlyOne(k, v)
+	c.judged(k)
 	if k.Event != nil && k.Event.Service != nil && k.Event.Service.Changes != nil {
 		for _, id := range k.Event.Service.Changes.Removed {
 			c.withdrawn[whose{own, place{k.Fact.Service, id}}] = time.Now()
@@ -208,6 +212,7 @@ func (c *checker) viewed(r *reader, v *registry.View) {
 	r.served = r.tail.served
 	c.fenced(r, v)
 	c.kept(r, v)
+	c.serves(r, v)
 	if v.Unsure() || v.AnyUnknown() {
 		return
 	}
@@ -218,6 +223,7 @@ func (c *checker) viewed(r *reader, v *registry.View) {
 	if got := c.sum(v); got != must.whole {
 		c.fail(equality, "%s at sequence %d is not what the whole history says: %s", r.name, v.Sequence(), c.difference(v))
 	}
+	r.live[v.Sequence()] = must.whole
 	if c.world.anyHostile() && c.honestSum(v) != must.honest {
 		c.fail(isolation, "%s at sequence %d does not show of the honest clusters what they said", r.name, v.Sequence())
 	}
@@ -232,6 +238,64 @@ func (c *checker) fenced(r *reader, v *registry.View) {
 					if f.Epoch > record.Epoch && f.Sequence < record.Sequence {
 						c.fail(fencing, "%s shows %s of %s from sequence %d, epoch %d, which was over", r.name, e.Key, record.Cluster, record.Sequence, record.Epoch)
 					}
+				}
+			}
+		}
+	}
+}
+
+// serves looks for services that are answered with nothing although some cluster could
+// serve them: nothing but the registries, a leave or a forced drain may empty a name.
+func (c *checker) serves(r *reader, v *registry.View) {
+	for n := range v.Names() {
+		for _, e := range n.Known() {
+			able, in := "", false
+			for _, candidate := range v.Decide(e) {
+				in = in || candidate.In
+				record := v.Cluster(candidate.Cluster)
+				if candidate.Record.Serving > 0 && record != nil && record.Record != nil && len(record.Record.Gateways) > 0 &&
+					v.Left(candidate.Cluster) == nil && (candidate.Order == nil || !candidate.Order.Force) {
+					able = fmt.Sprintf("%s (%s)", candidate.Cluster, candidate.Reason)
+				}
+			}
+			if able != "" && !in {
+				c.fail(noLoss, "%s answers nothing for %s, which %s could serve", r.name, e.Key, able)
+			}
+		}
+	}
+}
+
+// judged holds what the observer says of a cluster to what is true of it.
+func (c *checker) judged(k kept) {
+	if k.Event == nil || k.Event.State == nil || k.Event.State.State == registry.Up || k.Event.Cause == registry.CauseRefresh {
+		return
+	}
+	for _, s := range c.world.sites {
+		if s.id != k.Event.State.Cluster || time.Since(s.disturbed) < inTimeAfter || time.Since(s.unreached) < inTimeAfter {
+			continue
+		}
+		calm := true
+		for _, r := range c.world.readers {
+			calm = calm && time.Since(r.disturbed) >= inTimeAfter
+		}
+		if calm {
+			c.fail(noLoss, "the observer says that %s is %s, and nothing has been amiss with it for %v", s.id, k.Event.State.State, inTimeAfter)
+		}
+	}
+}
+
+// replayed folds the history anew from its bytes, and compares it with what was live.
+func (c *checker) replayed() {
+	f := registry.NewFold()
+	for _, k := range c.world.stream.all {
+		e, err := registry.Decode(k.body)
+		refused, _ := errors.AsType[*registry.Refusal](err)
+		f.Apply(registry.NewMessage(k.Fact, k.Sequence, k.Stored, k.Epoch, k.Revision, e, refused))
+		for _, r := range c.world.readers {
+			if live, shown := r.live[k.Sequence]; shown {
+				f.Synced()
+				if c.sum(f.View()) != live {
+					c.fail(replay, "the history until sequence %d gives something else than %s showed then", k.Sequence, r.name)
 				}
 			}
 		}
@@ -314,8 +378,10 @@ func (c *checker) made(a *agent, e *registry.Event) {
 		return
 	}
 	var prior []registry.Instance
-	if m := c.world.stream.lastOn(e.Fact()); m.Event != nil && m.Event.Service != nil {
-		prior = m.Event.Service.Instances
+	if entry, known := c.view.Service(e.Service.Key()); known {
+		if r := entry.Record(a.site.id); r != nil {
+			prior = r.Service.Instances
+		}
 	}
 	has := func(list []registry.Instance, id string) bool {
 		return slices.ContainsFunc(list, func(i registry.Instance) bool { return i.ID == id })

@@ -3,6 +3,8 @@ package sim
 import (
 	"fmt"
 	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
 )
 
 // fault lets something go wrong, or right again.
@@ -30,8 +32,16 @@ func (w *world) fault() {
 			w.note(r.name, "started", "", 0)
 			r.start()
 		}
-	case r < 90:
+	case r < 86:
 		w.mislead(w.sites[w.rng.IntN(len(w.sites))])
+	case r < 88:
+		w.turnClock()
+	case r < 90:
+		w.zombie(w.sites[w.rng.IntN(len(w.sites))])
+	case r < 93:
+		w.command()
+	case r < 95:
+		w.attack()
 	default:
 		w.heal()
 	}
@@ -137,12 +147,10 @@ func (w *world) heal() {
 			s.reached[g] = true
 		}
 	}
+	for _, o := range w.check.view.Orders() {
+		w.order(nil, registry.Order{Kind: o.Kind, Target: o.Target, By: "the simulation", Reason: "healed", Lifted: true}, registry.CauseChange)
+	}
 	for len(w.late) > 0 {
 		w.arriveLate(0)
 	}
 }
-
-// hostile reports whether a cluster's credentials are in the wrong hands.
-func (w *world) hostile(id any) bool { return false }
-
-func (w *world) anyHostile() bool { return false }

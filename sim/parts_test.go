@@ -64,7 +64,6 @@ type agent struct {
 	source *source
 	log    *writer
 	real   *edge.Agent
-	skew   time.Duration
 
 	asked   int // operations that were served when its status was last looked at
 	askedAt time.Time
@@ -77,7 +76,7 @@ func (a *agent) start(name string) {
 	k := &link{world: w, name: a.name}
 	a.source = &source{link: &link{world: w, name: a.name + "~"}, site: a.site}
 	a.log = newWriter(k, registry.Writer(a.site.id), func(e *registry.Event) { w.check.made(a, e) })
-	a.log.skew = a.skew
+	a.log.skew = w.skew()
 	made, err := edge.New(edge.Config{
 		Cluster: a.site.id, Agent: name, Version: "v0", Source: "sim", Logger: a.logger(), Timing: w.agentTiming, Brake: w.brake,
 	}, edge.Settings{Region: "eu", Gateways: a.site.gateways}, a.source, a.log)
@@ -114,6 +113,7 @@ type reader struct {
 	serial    uint64         // the last that was shown as synced, before a restart too
 	served    int            // of the link, at the last look
 	facts     map[standing]registry.Digest
+	live      map[uint64]uint64 // sums of what was shown, by sequence
 	disturbed time.Time
 }
 

@@ -26,7 +26,7 @@ type site struct {
 	gateways  []registry.Gateway
 	reached   map[string]bool
 	disturbed time.Time // when something was last amiss with it
-	left      bool
+	unreached time.Time // when one of its gateways was last out of reach
 }
 
 // place names an instance.

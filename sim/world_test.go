@@ -42,6 +42,8 @@ type world struct {
 	operations int
 	ticks      int
 	orders     int
+	attacks    int       // of mallory
+	backward   time.Time // until when the stream's clock repeats what it has shown before
 	calmSince  time.Time // since when nothing is amiss at all; zero: something is
 	trace      trace
 	check      *checker
@@ -73,7 +75,7 @@ func newWorld(ctx context.Context, seed uint64) *world {
 		}
 	}
 	for n := range 1 + w.rng.IntN(2) {
-		w.readers = append(w.readers, &reader{process: process{world: w, name: fmt.Sprintf("r%d", n)}})
+		w.readers = append(w.readers, &reader{process: process{world: w, name: fmt.Sprintf("r%d", n)}, live: map[uint64]uint64{}})
 	}
 	for _, a := range w.agents {
 		a.start(a.name)

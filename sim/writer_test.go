@@ -73,7 +73,7 @@ func (k *writer) Now(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return now.Add(-k.skew), nil
+	return now, nil
 }
 
 func (k *writer) Last(ctx context.Context, f registry.Fact) (registry.Message, bool, error) {
@@ -82,7 +82,7 @@ func (k *writer) Last(ctx context.Context, f registry.Fact) (registry.Message, b
 	if err != nil {
 		return registry.Message{}, false, err
 	}
-	return m, m.Sequence > 0, nil
+	return k.inward(m), m.Sequence > 0, nil
 }
 
 func (k *writer) Load(ctx context.Context) ([]registry.Message, error) {
@@ -91,11 +91,14 @@ func (k *writer) Load(ctx context.Context) ([]registry.Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	for n, m := range messages {
+		messages[n] = k.inward(m)
+	}
 	return messages, nil
 }
 
 func (k *writer) PutEpoch(ctx context.Context, e *registry.Event, expect uint64) (uint64, error) {
-	m := encode(e)
+	m := encode(k.outward(e))
 	k.noteFirst(e)
 	var sequence uint64
 	err := k.call(ctx, "put epoch", true, func() error {
@@ -116,6 +119,34 @@ func (k *writer) PutEpoch(ctx context.Context, e *registry.Event, expect uint64)
 	return sequence, nil
 }
 
+// outward puts the times that this process took from its own clock as that clock shows them.
+func (k *writer) outward(e *registry.Event) *registry.Event { return shifted(e, k.skew) }
+
+// inward is the inverse, for what is read back.
+func (k *writer) inward(m registry.Message) registry.Message {
+	if m.Event != nil {
+		m.Event = shifted(m.Event, -k.skew)
+	}
+	return m
+}
+
+func shifted(e *registry.Event, by time.Duration) *registry.Event {
+	if by == 0 {
+		return e
+	}
+	out := *e
+	out.Time = e.Time.Add(by)
+	if e.Service != nil {
+		state := *e.Service
+		if !state.Seen.IsZero() {
+			state.Seen = state.Seen.Add(by)
+		}
+		state.Changed.Time = state.Changed.Time.Add(by)
+		out.Service = &state
+	}
+	return &out
+}
+
 // noteFirst holds a writer to sending nothing else under an id that it has used.
 func (k *writer) noteFirst(e *registry.Event) {
 	if _, known := k.sent[e.ID]; !known {
@@ -132,7 +163,7 @@ const batchFrom = 5
 func (k *writer) Publish(ctx context.Context, events []*registry.Event, fence uint64) ([]*registry.Event, error) {
 	messages := make([]kept, len(events))
 	for n, e := range events {
-		messages[n] = encode(e)
+		messages[n] = encode(k.outward(e))
 	}
 	size := 1
 	if len(messages) >= batchFrom {
