@@ -21,6 +21,7 @@ type Agent struct {
 	reloaded chan struct{} // capacity 1
 	orders   *orders
 	brakes   brakeCounts // only the goroutine that leads uses them
+	carried  carried     // likewise
 	status   board
 	tried    time.Time // of the lease that this agent tried to write last; zero: none
 	written  time.Time // of the last one that was acknowledged

@@ -337,8 +337,8 @@ func (b *brake) finish(told registry.Brake) {
 }
 
 // resume takes the first words after a takeover, where what the stream believes
-// stands, and the last note. The same loss goes on to be held under the same id, and
-// for no longer than it was said.
+// stands, and the last note; noted is zero where the stream has lost that. The same
+// loss goes on to be held under the same id, and for no longer than it was said.
 func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted time.Time) {
 	b.absorb(now, words)
 	lost := b.window.losses(now, b.said)
@@ -358,6 +358,9 @@ func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted t
 		}
 		for k := range lost {
 			b.hold.known[k] = true
+		}
+		if noted.IsZero() {
+			b.hold.untold, b.hold.moved = now, now
 		}
 		if most := now.Add(b.rules.PassAfter); last.Until.After(most) {
 			b.hold.until = most

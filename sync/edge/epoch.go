@@ -30,6 +30,7 @@ func (a *Agent) lead(ctx context.Context, sequence uint64) (uint64, error) {
 	lost(nil)
 	wg.Wait()
 	a.status.set(func(s *Status) { s.Brake = registry.Brake{} })
+	l.carry()
 	if ctx.Err() != nil {
 		l.stop(context.WithoutCancel(ctx))
 		return 0, nil

@@ -31,10 +31,46 @@ func (l *leader) firstHold(exports *exporter) {
 			words = append(words, word{key: k})
 		}
 	}
+	carried := a.carried.since(time.Now())
+	if carried != nil && len(l.outbox.believed) == 0 { // the stream was lost: what was held would be, too
+		for k, s := range carried.stands {
+			if b.believe(s); len(exports.origins[k]) == 0 {
+				words = append(words, word{key: k})
+			}
+		}
+		l.noted, l.notedAt = carried.record(carried.hold.state), time.Time{}
+	}
 	_, leave, left := a.orders.standing()
 	b.leave(left, leave)
 	l.brake, l.outbox.tells, l.outbox.tell = b, func() bool { return b.tells(l.clock.now()) }, l.tell
 	b.resume(l.clock.now(), append(words, exports.words()...), l.noted, l.notedAt)
+}
+
+// carried is the brake of the epoch before, if something was held at its end.
+type carried struct {
+	brake *brake
+	at    time.Time
+}
+
+// since returns the brake while it is young enough to be believed without a stream that says so.
+func (c carried) since(now time.Time) *brake {
+	if c.brake == nil || now.Sub(c.at) > carriedFor {
+		return nil
+	}
+	return c.brake
+}
+
+const carriedFor = 5 * time.Minute
+
+// carry keeps what is held for the next epoch of this process.
+func (l *leader) carry() {
+	switch {
+	case l.brake == nil: // this epoch did not come so far
+	case l.brake.holding():
+		l.agent.carried = carried{l.brake, time.Now()}
+	default:
+		l.agent.carried = carried{}
+	}
 }
 
 // hold takes what the registry says of some services, and returns those that stand

@@ -171,3 +171,23 @@ func TestAFirstReadingThatLacksMuchIsHeldBack(t *testing.T) {
 		w.ends(t, b.ID, registry.BrakeApproved)
 	})
 }
+
+// A stream that is lost while much is held does not withdraw it: the agent publishes
+// what is held with all else, and tells of it again.
+func TestWhatIsHeldBackOutlivesTheStream(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		w.start("one")
+		b := w.lose(t)
+		if report := w.audit(); report != "" {
+			t.Fatal(report)
+		}
+		w.memory.recreate(10_000, true)
+		time.Sleep(time.Minute)
+		w.mustStand(t, registry.NewSnapshot("", services(100)...))
+		if got, open := w.heldBack(); !open || got.ID != b.ID || got.Services != 50 || !got.Until.Equal(b.Until) {
+			t.Errorf("%+v", got)
+		}
+		w.decide(registry.Approve, b.ID)
+		w.ends(t, b.ID, registry.BrakeApproved)
+	})
+}
