@@ -269,3 +269,57 @@ authorization { users: [
 		t.Errorf("it is not said once and well:\n%s", text)
 	}
 }
+
+// TestProbesOfGatewaysFoundInTheRegistry: what the configuration says of gateways that a
+// registry names stands in the cluster's record, and a change takes effect without a restart.
+func TestProbesOfGatewaysFoundInTheRegistry(t *testing.T) {
+	m := newMesh(t)
+	catalog := newFile(t)
+	catalog.put(t, "ingress", instance{id: "in-1", address: "192.0.2.10", port: 8080}, instance{id: "in-2", address: "192.0.2.11", port: 8080})
+	ports, err := servers.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	configure := func(probe map[string]any) string {
+		return m.write(t, "amber.yaml", map[string]any{
+			"cluster": "amber", "nats": map[string]any{"servers": []string{m.nats.URL}}, "source": catalog.source(),
+			"gateways": map[string]any{"service": map[string]any{"name": "ingress", "probe": probe}},
+			"probes":   map[string]any{"enabled": false},
+			"http":     fmt.Sprintf("127.0.0.1:%d", ports[0]),
+		})
+	}
+	conn, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{m.nats.URL}, Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	agent := startDaemon(t, "edge-sync", configure(map[string]any{"kind": "https", "path": "/live", "status": 204}))
+	before := m.synced(t, "amber", 0)
+	declared := func(want registry.Probe) {
+		t.Helper()
+		m.eventually(t, 10*time.Second, fmt.Sprintf("the record says %+v", want), func() error {
+			record, _, err := conn.Last(t.Context(), registry.Fact{Writer: "amber", Kind: registry.KindCluster})
+			if err != nil || record.Event == nil {
+				return fmt.Errorf("%+v, %w", record, err)
+			}
+			for _, g := range record.Event.Cluster.Gateways {
+				if g.Probe == nil || *g.Probe != want {
+					return fmt.Errorf("gateway %s is probed by %+v", g.Name, g.Probe)
+				}
+			}
+			if n := len(record.Event.Cluster.Gateways); n != 2 {
+				return fmt.Errorf("%d gateways", n)
+			}
+			return nil
+		})
+	}
+	declared(registry.Probe{Kind: registry.ProbeHTTPS, Path: "/live", Status: 204})
+	configure(map[string]any{"port": 15021})
+	declared(registry.Probe{Kind: registry.ProbeTCP, Port: 15021})
+	if after := m.synced(t, "amber", 0); after.Epoch != before.Epoch {
+		t.Errorf("a new epoch, %d after %d, for another probe", after.Epoch, before.Epoch)
+	}
+	if strings.Contains(agent.text(t), "probed") || strings.Contains(metricsPage(t, fmt.Sprintf("127.0.0.1:%d", ports[0])), "seamark_probes") {
+		t.Error("an agent that is not to probe does something about it")
+	}
+}
