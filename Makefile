@@ -15,7 +15,7 @@ FUZZTIME ?= 1m
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(if $(shell command -v $$(go env CC) 2>/dev/null),-race,)
 
-.PHONY: help build demo test bench bench-dns lint vulnerabilities fuzz clean
+.PHONY: help build demo test bench bench-dns chaos soak lint vulnerabilities fuzz clean
 
 help: ## show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,6 +39,16 @@ bench: ## measure the daemons on real servers, in 20 minutes (ONLY=name,name for
 
 bench-dns: ## measure DNS answers beside NSD, Knot DNS and CoreDNS, in 5 minutes (QUICK=1 for a look)
 	go run ./bench --only dns,dns-large $(if $(QUICK),--quick,)
+
+CHAOS = SEAMARK_CHAOS_REPORTS=$(CURDIR)/bench/results go test ./e2e -run '^TestChaos$$' -count=1 -v
+
+chaos: ## break real processes one after another while clients ask, in 7 minutes (as root; make test has a short round)
+	go run ./e2e/servers/cmd/prepare
+	SEAMARK_CHAOS=full $(CHAOS) -timeout 30m
+
+soak: ## run the same mesh for SOAK_TIME (1h) and see that nothing grows (as root)
+	go run ./e2e/servers/cmd/prepare
+	SEAMARK_CHAOS=soak SOAK_TIME=$(or $(SOAK_TIME),1h) $(CHAOS) -timeout 0
 
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## vet, staticcheck and the linters of .golangci.yml
 	$< run ./...

@@ -13,7 +13,7 @@ import (
 type experiment struct {
 	name      string
 	injection string
-	short     bool          // also part of the short round
+	short     time.Duration // as lasts, in the short round; 0: not part of it
 	lasts     time.Duration // from the injection until the fault is lifted
 	limit     time.Duration // from lifting until all is as it should be
 	held      disturbance   // what it may hold up
@@ -33,24 +33,24 @@ func experiments() []experiment {
 		return d
 	}
 	return []experiment{
-		{"agent killed, standby there", "kill -9 of the leading agent of amber, which stays away", true, 14 * time.Second, 20 * time.Second, held(none, true, "amber"), killLeader("amber")},
-		{"agent killed and restarted", "kill -9 of bronze's only agent, started again after 2 s", false, 2 * time.Second, 30 * time.Second, held(none, true, "bronze"), killLeader("bronze")},
-		{"agent away", "kill -9 of cobalt's only agent, started again after 20 s", false, 20 * time.Second, 30 * time.Second, held(none, true, "cobalt"), killLeader("cobalt")},
-		{"agent frozen, standby there", "SIGSTOP of the leading agent of amber, SIGCONT after 14 s", false, 14 * time.Second, 20 * time.Second, held(none, true, "amber"), freezeAgent("amber")},
-		{"global-dns killed", "kill -9 of the first replica, started again after 2 s", true, 2 * time.Second, 20 * time.Second, held(0, false), killReplica(0)},
-		{"global-dns frozen", "SIGSTOP of the second replica, SIGCONT after 6 s", true, 6 * time.Second, 20 * time.Second, held(1, false), freezeReplica(1)},
-		{"observer killed", "kill -9 of the replica that is the observer, started again after 14 s", false, 14 * time.Second, 30 * time.Second, held(none, true, everywhere...), killObserver},
-		{"NATS node killed", "kill -9 of the server that leads the stream of events, started again after 5 s", true, 5 * time.Second, 30 * time.Second, held(none, true, everywhere...), killNode},
-		{"NATS node frozen", "SIGSTOP of the server that leads the stream of events, SIGCONT after 12 s", false, 12 * time.Second, 40 * time.Second, held(none, true, everywhere...), freezeNode},
-		{"NATS away", "kill -9 of all three servers, started again after 8 s", false, 8 * time.Second, 60 * time.Second, held(none, true, everywhere...), killNATS},
-		{"agent cut off, outbound", "cobalt's packets to NATS are dropped, those from NATS arrive", true, 8 * time.Second, 30 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "OUTPUT", "--dport", 1)},
-		{"agent cut off, inbound", "packets from NATS to cobalt are dropped, those to NATS arrive", false, 15 * time.Second, 40 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "INPUT", "--sport", 1)},
-		{"agent loses packets", "20 % of cobalt's packets to NATS are dropped", false, 15 * time.Second, 30 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "OUTPUT", "--dport", 0.2)},
-		{"global-dns cut off, outbound", "the second replica's packets to NATS are dropped, those from NATS arrive", false, 15 * time.Second, 40 * time.Second, held(1, false), cutReplica(1, "OUTPUT", "--dport", 1)},
-		{"global-dns cut off, inbound", "packets from NATS to the second replica are dropped", false, 15 * time.Second, 40 * time.Second, held(1, false), cutReplica(1, "INPUT", "--sport", 1)},
-		{"global-dns loses packets", "20 % of the packets from NATS to the second replica are dropped", false, 15 * time.Second, 30 * time.Second, held(1, false), cutReplica(1, "INPUT", "--sport", 0.2)},
-		{"NATS node's disk full", "the third server's disk is filled; after 12 s there is room, and it is restarted", false, 12 * time.Second, 60 * time.Second, held(none, true, everywhere...), fillNode},
-		{"checkpoint's disk full", "the second replica's disk for checkpoints is filled, and the replica killed with -9 and restarted", false, 5 * time.Second, 30 * time.Second, held(1, false), fillCheckpoint(1)},
+		{"agent killed, standby there", "kill -9 of the leading agent of amber, which stays away", 13 * time.Second, 14 * time.Second, 20 * time.Second, held(none, true, "amber"), killLeader("amber")},
+		{"agent killed and restarted", "kill -9 of bronze's only agent, started again after 2 s", 0, 2 * time.Second, 30 * time.Second, held(none, true, "bronze"), killLeader("bronze")},
+		{"agent away", "kill -9 of cobalt's only agent, started again after 20 s", 0, 20 * time.Second, 30 * time.Second, held(none, true, "cobalt"), killLeader("cobalt")},
+		{"agent frozen, standby there", "SIGSTOP of the leading agent of amber, SIGCONT after 14 s", 0, 14 * time.Second, 20 * time.Second, held(none, true, "amber"), freezeAgent("amber")},
+		{"global-dns killed", "kill -9 of the first replica, started again after 2 s", 2 * time.Second, 2 * time.Second, 20 * time.Second, held(0, false), killReplica(0)},
+		{"global-dns frozen", "SIGSTOP of the second replica, SIGCONT after some seconds", 4 * time.Second, 6 * time.Second, 20 * time.Second, held(1, false), freezeReplica(1)},
+		{"observer killed", "kill -9 of the replica that is the observer, started again after 14 s", 0, 14 * time.Second, 30 * time.Second, held(none, true, everywhere...), killObserver},
+		{"NATS node killed", "kill -9 of the server that leads the stream of events, started again after some seconds", 4 * time.Second, 5 * time.Second, 30 * time.Second, held(none, true, everywhere...), killNode},
+		{"NATS node frozen", "SIGSTOP of the server that leads the stream of events, SIGCONT after 25 s", 0, 25 * time.Second, 40 * time.Second, held(none, true, everywhere...), freezeNode},
+		{"NATS away", "kill -9 of all three servers, started again after 8 s", 0, 8 * time.Second, 60 * time.Second, held(none, true, everywhere...), killNATS},
+		{"agent cut off, outbound", "cobalt's packets to NATS are dropped, those from NATS arrive", 5 * time.Second, 8 * time.Second, 30 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "OUTPUT", "--dport", 1)},
+		{"agent cut off, inbound", "packets from NATS to cobalt are dropped, those to NATS arrive", 0, 15 * time.Second, 40 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "INPUT", "--sport", 1)},
+		{"agent loses packets", "20 % of cobalt's packets to NATS are dropped", 0, 15 * time.Second, 30 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "OUTPUT", "--dport", 0.2)},
+		{"global-dns cut off, outbound", "the second replica's packets to NATS are dropped, those from NATS arrive", 0, 15 * time.Second, 40 * time.Second, held(1, false), cutReplica(1, "OUTPUT", "--dport", 1)},
+		{"global-dns cut off, inbound", "packets from NATS to the second replica are dropped", 0, 15 * time.Second, 40 * time.Second, held(1, false), cutReplica(1, "INPUT", "--sport", 1)},
+		{"global-dns loses packets", "20 % of the packets from NATS to the second replica are dropped", 0, 15 * time.Second, 30 * time.Second, held(1, false), cutReplica(1, "INPUT", "--sport", 0.2)},
+		{"NATS node's disk full", "the third server's disk is filled; after 12 s there is room, and it is restarted", 0, 12 * time.Second, 60 * time.Second, held(none, true, everywhere...), fillNode},
+		{"checkpoint's disk full", "the second replica's disk for checkpoints is filled, and the replica killed with -9 and restarted", 0, 5 * time.Second, 30 * time.Second, held(1, false), fillCheckpoint(1)},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,7 +54,6 @@ type chaosReplica struct {
 type chaosCluster struct {
 	name, gateway string
 	registry      realRegistry
-	kind          string
 	agents        []*daemon
 	host          *namespace // of its agents; nil: this one
 }
@@ -63,6 +63,7 @@ func newChaos(t *testing.T, plan chaosPlan) *chaos {
 	needNamespace(t)
 	servers.NeedProgram(t, "iptables", "iptables")
 	c := &chaos{mesh: &mesh{dir: t.TempDir(), agentHTTP: map[string]string{}}, truth: newTruth(), plan: plan}
+	made := c.startRegistries(t)
 	c.startNATS(t)
 	hosts := []*namespace{newNamespace(t), newNamespace(t)}
 	for _, h := range hosts {
@@ -70,10 +71,34 @@ func newChaos(t *testing.T, plan chaosPlan) *chaos {
 	}
 	c.startReplicas(t, []*namespace{nil, hosts[0]})
 	c.connect(t)
-	c.startCluster(t, "amber", "consul", nil, 2)
-	c.startCluster(t, "bronze", "nacos", nil, 1)
-	c.startCluster(t, "cobalt", "file", hosts[1], 1)
+	running := made()
+	c.startCluster(t, "amber", running["consul"], nil, 2)
+	c.startCluster(t, "bronze", running["nacos"], nil, 1)
+	c.startCluster(t, "cobalt", running["file"], hosts[1], 1)
 	return c
+}
+
+// startRegistries starts one of each kind; what is returned waits for them.
+func (c *chaos) startRegistries(t *testing.T) (made func() map[string]realRegistry) {
+	t.Helper()
+	running := map[string]realRegistry{}
+	var mu sync.Mutex // guards running
+	var wg sync.WaitGroup
+	for kind, start := range registries {
+		wg.Go(func() {
+			r := start(t) // or it ends this goroutine
+			mu.Lock()
+			defer mu.Unlock()
+			running[kind] = r
+		})
+	}
+	return func() map[string]realRegistry {
+		wg.Wait()
+		if len(running) < len(registries) {
+			t.Fatal("a registry did not start")
+		}
+		return running
+	}
 }
 
 func mustRun(t *testing.T, line ...string) {
@@ -225,11 +250,11 @@ func (c *chaos) connect(t *testing.T) {
 	}
 }
 
-// startCluster starts the registry with its services, the gateway and the agents, the
+// startCluster fills a registry with services, and starts the gateway and the agents, the
 // first of which leads.
-func (c *chaos) startCluster(t *testing.T, name, kind string, host *namespace, agents int) {
+func (c *chaos) startCluster(t *testing.T, name string, running realRegistry, host *namespace, agents int) {
 	t.Helper()
-	cluster := &chaosCluster{name: name, kind: kind, registry: registries[kind](t), host: host}
+	cluster := &chaosCluster{name: name, registry: running, host: host}
 	cluster.gateway = fmt.Sprintf("198.19.%d.%d", os.Getpid()%256, len(c.clusters)+1)
 	mustRun(t, "ip", "addr", "add", cluster.gateway+"/32", "dev", "lo")
 	t.Cleanup(func() { _ = exec.Command("ip", "addr", "del", cluster.gateway+"/32", "dev", "lo").Run() })

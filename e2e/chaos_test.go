@@ -60,6 +60,10 @@ func TestChaos(t *testing.T) {
 	defer stopSerials()
 	w, stopWatching := c.watch(t)
 	defer stopWatching()
+	if plan.name == "soak" {
+		c.soak(t, w, dice)
+		return
+	}
 	report := chaosReport{Began: began, Plan: plan.name, Seed: plan.seed, Hypothesis: steady, Steady: observation{Wrong: map[string]int{}}}
 	defer func() {
 		report.Steady = sum(report.Steady, w.disturb(nil))
@@ -71,7 +75,10 @@ func TestChaos(t *testing.T) {
 		}
 	}()
 	for _, e := range experiments() {
-		if plan.name == "short" && !e.short || !strings.Contains(e.name, plan.only) {
+		if plan.name == "short" {
+			e.lasts = e.short
+		}
+		if e.lasts == 0 || !strings.Contains(e.name, plan.only) {
 			continue
 		}
 		r, before := c.try(t, e, w, serials, dice)
@@ -110,8 +117,8 @@ func (c *chaos) try(t *testing.T, e experiment, w *watcher3, serials *serialWatc
 	pause(t.Context(), e.lasts)
 	stop()
 	r = trial{Name: e.name, Injection: e.injection, Lasted: time.Since(held.begun), Changes: c.truth.count() - changes}
-	lift()
 	lifted := time.Now()
+	lift()
 	if err := c.settled(t.Context(), e.limit); err != nil {
 		r.Lost = strings.Split(err.Error(), "\n")
 	}
