@@ -120,8 +120,10 @@ func TestAWriterSeesThatWhatWasAcknowledgedIsLost(t *testing.T) {
 		stands bool
 	}{
 		"nothing happened": {func(*testing.T, *harbour) {}, true},
-		"others went on":   {func(t *testing.T, h *harbour) { insist(t, func() error { return h.conn.OrderResync(t.Context(), "amber", "test") }) }, true},
-		"lost its end":     {func(t *testing.T, h *harbour) { h.restore(t) }, false},
+		"others went on": {func(t *testing.T, h *harbour) {
+			insist(t, func() error { return h.conn.OrderResync(t.Context(), "amber", "test") })
+		}, true},
+		"lost its end": {func(t *testing.T, h *harbour) { h.restore(t) }, false},
 		"lost its end, and others went on": {func(t *testing.T, h *harbour) {
 			h.restore(t)
 			if _, err := h.conn.FillUp(t.Context(), 500, "test"); err != nil {

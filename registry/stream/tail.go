@@ -56,6 +56,7 @@ type tail struct {
 	opened  bool      // the stream was there once
 	created time.Time // of the stream that is being read; zero until it was seen
 	doubted int       // looks in a row that found something wrong
+	looked  uint64    // where the stream ended at the last look
 	missing time.Time // since when the stream is not there, although it was; zero: it is
 }
 
@@ -113,7 +114,7 @@ func (t *tail) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last, t.target, t.once = position{}, 0, false
-	t.created, t.doubted = time.Time{}, 0
+	t.created, t.doubted, t.looked = time.Time{}, 0, 0
 }
 
 // consume makes a consumer and lives with it until something is wrong.
@@ -280,8 +281,13 @@ func (t *tail) check(ctx context.Context, at reading, info *jetstream.StreamInfo
 		return changed(CutShort, "%s ends at %d, before %d which was read", t.stream, state.LastSeq, last.sequence)
 	case caughtUp && len(t.filters) == 0 && state.FirstSeq > last.sequence+1:
 		return changed(Purged, "%s begins at %d, behind %d which was read last", t.stream, state.FirstSeq, last.sequence)
+	case caughtUp && t.tells && t.looked > 0 && state.FirstSeq > t.looked: // facts are written again every day: no age does that
+		return changed(Purged, "%s begins at %d, behind all that it held a moment ago", t.stream, state.FirstSeq)
 	}
 	t.doubted = 0
+	if state.Msgs > 0 {
+		t.looked = state.LastSeq
+	}
 	if !thorough || len(t.filters) > 0 || last.sequence == 0 || last.sequence < state.FirstSeq {
 		return nil
 	}
