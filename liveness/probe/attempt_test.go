@@ -289,3 +289,18 @@ func TestCertificateIsNotVerified(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whatever comes in place of an answer, it gives a status or a reason that can be told.
+func FuzzReadStatus(f *testing.F) {
+	for _, answer := range []string{"HTTP/1.1 200 OK\r\n", "HTTP/1.1 103 E\r\na: b\r\n\r\nHTTP/1.0 204\r\n", "HTTP/1.1 -99\n", "\r\n", "HTTP/1.1 1e9 x\n"} {
+		f.Add([]byte(answer))
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		status, err := readStatus(strings.NewReader(string(answer)))
+		if err != nil {
+			readable(t, explain(err, netip.AddrPortFrom(loopback, 80), time.Second))
+		} else if status != 101 && status < 200 || status > 999 {
+			t.Errorf("%q has status %d", answer, status)
+		}
+	})
+}
