@@ -71,7 +71,7 @@ func (r *Replica) Keep(ctx context.Context, file *checkpoint.File, every time.Du
 	var last moment
 	pause := every
 	for ctx.Err() == nil {
-		if wait(ctx, pause) != nil && r.moment.Load() != nil {
+		if wait(ctx, pause) != nil && r.runs.Load() {
 			<-r.stopped
 		}
 		next := r.moment.Load()

@@ -62,6 +62,7 @@ type Replica struct {
 	reached  atomic.Uint64 // the sequence of the latest View that was shown
 	stored   atomic.Int64  // when the latest message was, by the stream's clock, in Unix nanoseconds
 	moment   atomic.Pointer[moment]
+	runs     atomic.Bool   // Run has begun
 	stopped  chan struct{} // closed when Run has ended
 
 	// What follows belongs to Run's goroutine.
@@ -159,6 +160,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.began = time.Now()
+	r.runs.Store(true)
 	defer r.end()
 	wg.Go(func() { r.follow(ctx) })
 	wg.Go(func() {
