@@ -30,7 +30,7 @@ func checks() []check {
 		{Clusters, "standbys", always, judgeStandbys},
 		{Clusters, "content", signsAndView, judgeContent},
 		{Clusters, "unusable", view, judgeUnusable},
-		{Clusters, "inherited", view, judgeInherited},
+		{Clusters, "inherited", always, judgeInherited},
 		{Clusters, "state", view, judgeState},
 		{Clusters, "brakes", view, judgeBrakes},
 		{Clusters, "orders", viewAndClock, judgeOrders},

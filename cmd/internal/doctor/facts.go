@@ -151,7 +151,7 @@ type Reader struct {
 	URL      string
 	Err      error // it did not answer
 	Ready    bool
-	NotReady string // why not
+	Said     string // by /readyz: why it is not ready, or with what it is
 	Status   ReaderStatus
 	Sequence uint64 // at the end; it was given a few seconds to come as far as the stream
 	// Digests are the clusters' contents as it has them; none when it is not synced.

@@ -54,30 +54,45 @@ func (g *gathering) nameServer(ctx context.Context, address, zone string) NameSe
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		s.Address = net.JoinHostPort(address, "53")
 	}
-	for _, protocol := range []string{"udp", "tcp"} {
-		s.SOA[protocol] = g.soa(ctx, protocol, s.Address, zone)
+	var wg sync.WaitGroup
+	var udp, tcp Answer
+	wg.Go(func() { udp = g.soa(ctx, "udp", s.Address, zone) })
+	wg.Go(func() { tcp = g.soa(ctx, "tcp", s.Address, zone) })
+	wg.Wait()
+	s.SOA["udp"], s.SOA["tcp"] = udp, tcp
+	if udp.Err != nil && tcp.Err != nil {
+		s.TransferErr = tcp.Err
+		return s // there is nobody
 	}
 	if g.options.Transfers != "" {
-		given, err := ask.Transfer(ctx, s.Address, zone)
-		s.TransferErr = err
-		if s.Transfer = "refused"; given {
-			s.Transfer = "allowed"
-		}
+		wg.Go(func() {
+			given, err := ask.Transfer(ctx, s.Address, zone)
+			s.TransferErr = err
+			if s.Transfer = "refused"; given {
+				s.Transfer = "allowed"
+			}
+		})
 	}
-	for range 3 { // what is asked for may just be changing
+	g.service(ctx, &s, zone)
+	wg.Wait()
+	return s
+}
+
+// service asks for a service that must be answered, again when what it has is just changing.
+func (g *gathering) service(ctx context.Context, s *NameServer, zone string) {
+	for range 3 {
 		s.Name, s.Type, s.Want = known(g.stream.view(), zone)
 		if s.Name == "" {
-			return s
+			return
 		}
 		s.Service = asAnswer(ask.Ask(ctx, s.Address, s.Name, s.Type))
 		if len(s.Service.Data) > 0 && !slices.ContainsFunc(s.Service.Data, func(a string) bool { return !slices.Contains(s.Want, a) }) {
-			return s
+			return
 		}
-		if !pause(ctx, catchUp/6) {
-			return s
+		if s.Service.Err != nil || !pause(ctx, catchUp/6) {
+			return
 		}
 	}
-	return s
 }
 
 // soa asks for the zone's SOA, and gives the server a few seconds to come as far as the

@@ -85,9 +85,7 @@ func (g *gathering) reader(ctx context.Context, base string) Reader {
 	if r.Err = err; err != nil {
 		return r
 	}
-	if r.Ready = ready.status == http.StatusOK; !r.Ready {
-		r.NotReady = detail(ready.body)
-	}
+	r.Ready, r.Said = ready.status == http.StatusOK, detail(ready.body)
 	r.Sequence = g.level(ctx, client, base, r.Status.Sequence)
 	wait(ctx, g.viewKnown)
 	r.Seen = append(r.Seen, g.stream.view())

@@ -210,20 +210,31 @@ func judgeUnusable(f *Facts) []Finding {
 
 // judgeInherited finds clusters that readers know from before the stream was lost.
 func judgeInherited(f *Facts) []Finding {
+	const fix = "Start the cluster's agent: it publishes everything again. Is the cluster gone for good? seamark leave withdraws it."
 	var found []Finding
-	for _, r := range f.Readers {
+	for _, r := range f.answering() {
+		var only []string
 		for _, id := range slices.Sorted(maps.Keys(r.Digests)) {
-			var c *registry.ClusterState
-			for _, v := range r.Seen {
-				if c = v.Cluster(id); c != nil {
-					break
-				}
-			}
-			state := f.View.View.State(id)
-			if c == nil && f.View.View.Cluster(id) == nil && (state == nil || state.State != registry.Gone) {
-				found = append(found, warning("Start the cluster's agent: it publishes everything again. Is the cluster gone for good? seamark leave withdraws it.", "%s: %s knows it only from before the stream was lost; its agent has not published since", id, r.URL))
+			if f.View.Err == nil && f.NATS.Err == nil && !heardOf(id, append(r.Seen, f.View.View)...) {
+				only = append(only, string(id))
 			}
 		}
+		switch inherited := int(r.Metrics[clustersInherited]); {
+		case len(only) > 0:
+			found = append(found, warning(fix, "%s knows these only from before the stream was lost, for their agents have not published since: %s", r.URL, listed(only)))
+		case inherited > 0:
+			found = append(found, warning(fix, "%s knows %s from before the stream was lost, which have not published everything again", r.URL, plural(inherited, "cluster", "clusters")))
+		}
+	}
+	if len(found) == 0 && len(f.answering()) > 0 {
+		found = append(found, healthy("no replica knows anything from before a stream was lost"))
 	}
 	return found
+}
+
+// heardOf tells whether the stream speaks of a cluster.
+func heardOf(id registry.ClusterID, views ...*registry.View) bool {
+	return slices.ContainsFunc(views, func(v *registry.View) bool {
+		return v != nil && (v.Cluster(id) != nil || v.State(id) != nil)
+	})
 }

@@ -9,8 +9,11 @@ import (
 
 // Metrics of global-dns that tell what its status does not.
 const (
-	checkpointWritten = "seamark_checkpoint_written_seconds"
-	oldCheckpoint     = 10 * time.Minute
+	checkpointAge     = "seamark_checkpoint_age_seconds"
+	checkpointFailing = "seamark_checkpoint_failures_total"
+	viewCutOff        = "seamark_view_cut_off"
+	clustersInherited = "seamark_clusters_inherited"
+	oldCheckpoint     = 15 * time.Minute // one is written every ten minutes at least
 )
 
 // answering returns the readers that answered.
@@ -26,7 +29,7 @@ func judgeReady(f *Facts) []Finding {
 		case r.Err != nil:
 			found = append(found, critical("Does it run, and is --server (SEAMARK_SERVER) its http address?", "%s: %v", r.URL, r.Err))
 		case !r.Ready:
-			found = append(found, critical("It answers SERVFAIL until it is: look at its log, and at its way to NATS.", "%s is not ready: %s", r.URL, r.NotReady))
+			found = append(found, critical("It answers SERVFAIL until it is: look at its log, and at its way to NATS.", "%s is not ready: %s", r.URL, r.Said))
 		}
 		if r.Err == nil {
 			versions[r.Status.Version] = append(versions[r.Status.Version], r.URL)
@@ -100,11 +103,20 @@ func compareSequence(a, b Reader) int {
 	return 0
 }
 
+const cutOffFix = "Mend its way to NATS: it answers with what it knew last."
+
 // judgeCutOff finds replicas that can't know whether what they answer still holds: they
 // say so in every answer.
 func judgeCutOff(f *Facts) []Finding {
 	var found []Finding
 	whole := 0
+	for _, r := range f.answering() {
+		if cut, told := r.Metrics[viewCutOff]; told && cut > 0 {
+			found = append(found, warning(cutOffFix, "%s: %s", r.URL, r.Said))
+		} else if told {
+			whole++
+		}
+	}
 	for _, s := range f.DNS {
 		for _, protocol := range sortedKeys(s.SOA) {
 			a := s.SOA[protocol]
@@ -112,7 +124,7 @@ func judgeCutOff(f *Facts) []Finding {
 				continue
 			}
 			if stale := slices.IndexFunc(a.Extended, isStale); stale >= 0 {
-				found = append(found, warning("Mend its way to NATS: it answers with what it knew last.", "%s: %s", s.Address, a.Extended[stale]))
+				found = append(found, warning(cutOffFix, "%s: %s", s.Address, a.Extended[stale]))
 			} else {
 				whole++
 			}
@@ -129,24 +141,23 @@ func judgeCutOff(f *Facts) []Finding {
 func isStale(extended string) bool { return strings.HasPrefix(extended, "3 ") }
 
 func judgeCheckpoint(f *Facts) []Finding {
+	const fix = "Look at its log: is the disk full, or read-only?"
 	var found []Finding
 	young := 0
 	for _, r := range f.answering() {
-		at, ok := r.Metrics[checkpointWritten]
-		if !ok {
-			continue
-		}
-		switch age := f.Local.Sub(time.Unix(int64(at), 0)); {
-		case at == 0:
-			found = append(found, warning("Look at its log: is the disk full, or read-only?", "%s has written no checkpoint yet: restarted while NATS is away, it would know nothing", r.URL))
-		case age > oldCheckpoint:
-			found = append(found, warning("Look at its log: is the disk full, or read-only?", "%s has written its last checkpoint %v ago", r.URL, rounded(age)))
+		age, written := r.Metrics[checkpointAge]
+		switch failures := r.Metrics[checkpointFailing]; {
+		case !written && failures > 0:
+			found = append(found, warning(fix, "%s can write no checkpoint: restarted while NATS is away, it would know nothing", r.URL))
+		case !written: // none is wanted, or it has just begun
+		case seconds(age) > oldCheckpoint:
+			found = append(found, warning(fix, "%s has written its latest checkpoint %v ago", r.URL, rounded(seconds(age))))
 		default:
 			young++
 		}
 	}
 	if len(found) == 0 && young > 0 {
-		found = append(found, healthy("%s written lately", plural(young, "checkpoint was", "checkpoints were")))
+		found = append(found, healthy("%s young", plural(young, "checkpoint is", "checkpoints are")))
 	}
 	return found
 }

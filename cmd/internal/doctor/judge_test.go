@@ -135,7 +135,7 @@ var ailments = map[string]ailment{
 		h.fold.Apply(registry.NewMessage(registry.Fact{Writer: "amber", Kind: registry.KindService, Service: registry.ServiceKey{Namespace: "default", Name: "checkout"}},
 			h.sequence, h.stored, h.epochs["amber"], h.revision["amber"], nil, nil))
 	})},
-	"inherited": {"clusters/inherited", Warning, "cobalt: http://one:8080 knows it only from before", func(f *Facts) {
+	"inherited": {"clusters/inherited", Warning, "http://one:8080 knows these only from before the stream was lost, for their agents have not published since: cobalt", func(f *Facts) {
 		f.Readers[0].Digests = map[registry.ClusterID]Content{"cobalt": {Epoch: 1, Revision: 1}}
 	}},
 	"unreachable":       {"clusters/state", Critical, "amber: unreachable", changed(func(h *history) { h.state("amber", registry.Unreachable, "its gateways are not reached", "gw-1") })},
@@ -152,7 +152,7 @@ var ailments = map[string]ailment{
 	"a drain beyond its end": {"clusters/orders", Warning, "should have ended", func(f *Facts) { drained(f, registry.Order{For: 60}) }},
 
 	"a reader away":        {"readers/ready", Critical, "refused", func(f *Facts) { f.Readers[0].Err = away }},
-	"not ready":            {"readers/ready", Critical, "the registry is not synced yet", func(f *Facts) { f.Readers[0].Ready, f.Readers[0].NotReady = false, "the registry is not synced yet" }},
+	"not ready":            {"readers/ready", Critical, "the registry is not synced yet", func(f *Facts) { f.Readers[0].Ready, f.Readers[0].Said = false, "the registry is not synced yet" }},
 	"two versions":         {"readers/ready", Warning, "different versions", func(f *Facts) { f.Readers[0].Status.Version = "1.2.2" }},
 	"a reader behind":      {"readers/lag", Critical, "3 messages behind", func(f *Facts) { f.Readers[0].Sequence -= 3 }},
 	"a stream cut short":   {"readers/lag", Critical, "it has lost what was stored last", func(f *Facts) { f.Streams.Events.Last, f.Streams.After = 3, 3 }},
@@ -160,13 +160,16 @@ var ailments = map[string]ailment{
 	"serials without NATS": {"readers/serials", Warning, "different serials", func(f *Facts) { f.NATS.Err = away; f.Readers[0].Sequence -= 3 }},
 	"two zones":            {"readers/serials", Critical, "different zones", func(f *Facts) { f.Readers[0].Status.Zone = "other." }},
 	"cut off":              {"readers/cut-off", Warning, "cut off for 40s", soa(func(a *Answer) { a.Extended = []string{"3 (Stale Answer): cut off for 40s"} })},
-	"an old checkpoint":    {"readers/checkpoint", Warning, "1h0m0s ago", func(f *Facts) { f.Readers[1].Metrics[checkpointWritten] = float64(now.Add(-time.Hour).Unix()) }},
-	"no checkpoint":        {"readers/checkpoint", Warning, "no checkpoint yet", func(f *Facts) { f.Readers[1].Metrics[checkpointWritten] = 0 }},
-	"no observer":          {"readers/observer", Warning, "nobody is the observer since 40s", lease(registry.Observer, func(l *Lease) { l.Stored = now.Add(-40 * time.Second) })},
-	"never an observer":    {"readers/observer", Warning, "ever heard of", func(f *Facts) { delete(f.Signs.Leases, registry.Observer) }},
-	"two observers":        {"readers/observer", Warning, "2 replicas say", func(f *Facts) { f.Readers[1].Status.Observer.Leading = true }},
-	"a suspecting one":     {"readers/observer", Critical, "suspects itself", func(f *Facts) { f.Readers[0].Status.Observer.Suspects = true }},
-	"a blind one":          {"readers/observer", Warning, "can't judge: too few reports", func(f *Facts) { f.Readers[0].Status.Observer.Blind = "too few reports" }},
+	"a reader cut off": {"readers/cut-off", Warning, "http://one:8080: ready, and stale for 9s", func(f *Facts) {
+		f.Readers[0].Metrics[viewCutOff], f.Readers[0].Said = 1, "ready, and stale for 9s: no word from NATS"
+	}},
+	"an old checkpoint": {"readers/checkpoint", Warning, "1h0m0s ago", func(f *Facts) { f.Readers[1].Metrics[checkpointAge] = 3600 }},
+	"no checkpoint":     {"readers/checkpoint", Warning, "can write no checkpoint", func(f *Facts) { f.Readers[1].Metrics = map[string]float64{checkpointFailing: 2} }},
+	"no observer":       {"readers/observer", Warning, "nobody is the observer since 40s", lease(registry.Observer, func(l *Lease) { l.Stored = now.Add(-40 * time.Second) })},
+	"never an observer": {"readers/observer", Warning, "ever heard of", func(f *Facts) { delete(f.Signs.Leases, registry.Observer) }},
+	"two observers":     {"readers/observer", Warning, "2 replicas say", func(f *Facts) { f.Readers[1].Status.Observer.Leading = true }},
+	"a suspecting one":  {"readers/observer", Critical, "suspects itself", func(f *Facts) { f.Readers[0].Status.Observer.Suspects = true }},
+	"a blind one":       {"readers/observer", Warning, "can't judge: too few reports", func(f *Facts) { f.Readers[0].Status.Observer.Blind = "too few reports" }},
 	"an alarm": {"readers/alarms", Warning, "5m0s ago: much is withdrawn", func(f *Facts) {
 		f.View.Notes = []Note{{Writer: registry.Observer, Note: registry.Note{Kind: "alarm", Text: "much is withdrawn"}, Stored: now.Add(-5 * time.Minute)}}
 	}},
