@@ -88,7 +88,7 @@ func (w *world) finish() {
 			}
 		}
 		for _, s := range w.sites {
-			if state := v.State(s.id); state != nil && state.State != registry.Up && time.Now().After(w.backward) {
+			if state := v.State(s.id); state != nil && state.State != registry.Up && w.stream.now().Sub(w.stream.shown) > time.Minute {
 				w.check.fail(convergence, "at the end %s shows %s as %s: %s", r.name, s.id, state.State, state.Reason)
 			}
 		}

@@ -75,6 +75,7 @@ func (w *world) attack() {
 		}
 		k.body = body
 	}
+	w.regressed = w.regressed || fact.Kind == registry.KindEpoch && k.Epoch < w.stream.lastOn(fact).Epoch
 	w.note(string(mallory), "publishes", how, 0)
 	w.stream.store(nil, k)
 	if w.rng.IntN(3) == 0 {
@@ -154,14 +155,14 @@ func (w *world) turnClock() {
 	}
 	w.stream.turn(by, w.stream.drift)
 	w.note("", "the stream's clock jumps by", by.String(), 0)
-	if by < 0 {
-		w.backward = time.Now().Add(-by)
-	}
 }
 
 // turn changes the clock.
 func (s *stream) turn(by time.Duration, drift float64) {
 	now := s.now()
+	if now.After(s.shown) {
+		s.shown = now
+	}
 	s.drift = drift
 	s.offset = 0
 	s.offset = now.Sub(s.now()) + by

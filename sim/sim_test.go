@@ -25,6 +25,7 @@ var (
 	forFlag    = flag.Duration("sim.for", 0, "run seeds nobody has run for so long, instead of a number of them")
 	stepsFlag  = flag.Int("sim.steps", 500, "steps of each seed")
 	loudFlag   = flag.Bool("sim.loud", false, "print every line of the trace and of the logs")
+	onlyFlag   = flag.Int("sim.only", 0, "look at one invariant alone, by its number")
 	workerFlag = flag.Bool("sim.worker", false, "this process runs seeds for another one")
 )
 
@@ -66,7 +67,7 @@ func work(t *testing.T, first uint64, count int, f func(result)) {
 // run is one worker's life. It returns the last seed that it has begun.
 func run(t *testing.T, first uint64, count int, f func(result)) (last uint64) {
 	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWorker$", "-test.timeout=0", "-sim.worker",
-		fmt.Sprint("-sim.first=", first), fmt.Sprint("-sim.count=", count), fmt.Sprint("-sim.steps=", *stepsFlag), fmt.Sprint("-sim.loud=", *loudFlag))
+		fmt.Sprint("-sim.first=", first), fmt.Sprint("-sim.count=", count), fmt.Sprint("-sim.steps=", *stepsFlag), fmt.Sprint("-sim.loud=", *loudFlag), fmt.Sprint("-sim.only=", *onlyFlag))
 	command.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC="+cmp.Or(os.Getenv("GOGC"), "400"))
 	var said strings.Builder
 	command.Stderr = &said

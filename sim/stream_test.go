@@ -17,6 +17,7 @@ type stream struct {
 	created      time.Time
 	offset       time.Duration // of its clock from the world's
 	drift        float64       // of its clock, per second
+	shown        time.Time     // the latest that its clock had come to when it was last turned
 	first        uint64        // sequence of messages[0]
 	all          []kept
 	last         map[registry.Fact]uint64

@@ -43,7 +43,7 @@ type world struct {
 	ticks      int
 	orders     int
 	attacks    int       // of mallory
-	backward   time.Time // until when the stream's clock repeats what it has shown before
+	regressed  bool      // mallory has begun an epoch before its last one: then it differs from reader to reader what mallory says
 	calmSince  time.Time // since when nothing is amiss at all; zero: something is
 	trace      trace
 	check      *checker
