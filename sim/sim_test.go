@@ -25,6 +25,7 @@ var (
 	forFlag    = flag.Duration("sim.for", 0, "run seeds nobody has run for so long, instead of a number of them")
 	stepsFlag  = flag.Int("sim.steps", 500, "steps of each seed")
 	loudFlag   = flag.Bool("sim.loud", false, "print every line of the trace and of the logs")
+	failsFlag  = flag.Int("sim.maxfail", 10, "after how many failures to end")
 	onlyFlag   = flag.Int("sim.only", 0, "look at one invariant alone, by its number")
 	workerFlag = flag.Bool("sim.worker", false, "this process runs seeds for another one")
 )
@@ -155,7 +156,7 @@ func TestSeeds(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		some = min(seedsPerWorker, count-int(next-first))
-		if *forFlag > 0 && time.Since(began) > *forFlag || failures >= 10 {
+		if *forFlag > 0 && time.Since(began) > *forFlag || failures >= *failsFlag {
 			some = 0
 		}
 		from, next = next, next+uint64(some)
