@@ -30,7 +30,10 @@ type leader struct {
 	suspects  bool // more than half would turn
 	tally     tally
 	orders    map[uint64]time.Time // when the order with this sequence was stored
-	troubled  bool                 // orders can't be written
+	ordersAt  time.Time            // when they are looked at again, after they could not be written
+	failed    registry.Order       // the one that could not be
+	troubled  bool                 // that was said
+	alarmed   time.Time            // when the last mass turn was
 }
 
 // saying is what the signals say of a cluster by themselves, and since when.

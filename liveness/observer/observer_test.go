@@ -145,6 +145,25 @@ func TestWhenMostTurnTheObserverSuspectsItself(t *testing.T) {
 	})
 }
 
+// A cluster that comes and goes makes no alarm each time.
+func TestAMassTurnThatComesAndGoes(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		p := w.observe("one")
+		time.Sleep(time.Minute)
+		for range 4 {
+			w.kill("amber")
+			w.kill("bronze")
+			time.Sleep(12 * time.Second)
+			w.revive("bronze")
+			w.revive("amber")
+			time.Sleep(8 * time.Second)
+		}
+		if n := len(p.alarms); n < 1 || n > 2 {
+			t.Errorf("%d alarms within 80 s", n)
+		}
+	})
+}
+
 // All gateways fail for the only vantage point: it is rather cut off itself.
 func TestALoneVantagePointThatSeesNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -84,6 +84,27 @@ func TestADrainThatIsGivenAgain(t *testing.T) {
 	})
 }
 
+// An observer whose credentials let it write no orders judges clusters all the same.
+func TestWithoutTheRightToWriteOrders(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		p := w.observe("one")
+		p.mu.Lock()
+		p.noPut = true
+		p.mu.Unlock()
+		time.Sleep(time.Minute)
+		for n := range 50 {
+			w.order(registry.Order{Kind: registry.OrderDrain, Target: fmt.Sprintf("s%d.shop.amber", n), For: 1})
+		}
+		time.Sleep(time.Minute)
+		w.kill("bronze")
+		within(t, 20*time.Second, "bronze is stale", func() bool { return w.state("bronze") == registry.Stale })
+		p.mu.Lock()
+		p.noPut = false
+		p.mu.Unlock()
+		within(t, 20*time.Second, "the drains end", func() bool { return len(w.orders()) == 0 })
+	})
+}
+
 // All that would age out of the history is published again once a day, and nothing
 // changes by it.
 func TestWhatIsOldIsRepeated(t *testing.T) {

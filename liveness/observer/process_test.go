@@ -29,6 +29,7 @@ type process struct {
 	frozen chan struct{} // what it sends waits until this is closed
 	killed bool
 	lags   bool // its View stays as it is
+	noPut  bool // it may write no orders
 
 	turned []string
 	alarms []string
@@ -253,6 +254,13 @@ func (p *process) Publish(ctx context.Context, events []*registry.Event, fence u
 }
 
 func (p *process) PutOrder(ctx context.Context, o registry.Order, by string, cause registry.Cause, expect uint64) (sequence uint64, err error) {
+	p.mu.Lock()
+	denied := p.noPut
+	p.mu.Unlock()
+	if denied {
+		sleep(ctx, 5*time.Second)
+		return 0, errNoAnswer
+	}
 	err = p.call(ctx, func() error {
 		e := &registry.Event{
 			Schema: registry.Schema, ID: fmt.Sprint("order-", p.world.sequence), Kind: registry.KindOrder, Writer: registry.Operator,
@@ -279,4 +287,3 @@ func (p *process) HistoryAge(ctx context.Context) (age time.Duration, err error)
 	err = p.call(ctx, func() error { age = p.world.age; return nil })
 	return age, err
 }
-

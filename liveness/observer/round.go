@@ -155,6 +155,9 @@ func (l *leader) findOne(v *registry.View, seen sight, id registry.ClusterID, c 
 	return f
 }
 
+// alarmPause is how often at most the alarm of a mass turn is raised.
+const alarmPause = time.Minute
+
 // decide tells which findings are to be published. When more than half of the
 // clusters turn, it is none that takes something out of the answers; the first such
 // round gives an alarm. A loss that hits all of them does not hit them in the same
@@ -180,7 +183,8 @@ func (l *leader) decide(findings []*finding, clock time.Time) (events []*registr
 	mass := liveness.MassTurn(len(turning), all)
 	hold := len(turning) > 0 && liveness.MassTurn(len(turning)+turned+overdue, all)
 	switch {
-	case mass && !l.suspects:
+	case mass && !l.suspects && clock.Sub(l.alarmed) >= alarmPause:
+		l.alarmed = clock
 		alarm = l.alarm(AlarmMassTurn, fmt.Sprintf("%d of %d clusters would turn away from up at once: the observer suspects itself and withdraws none of them (%s)",
 			len(turning), all, names(turning)), map[string]string{"clusters": names(turning)})
 	case l.suspects && !hold:
