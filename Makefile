@@ -11,11 +11,12 @@ TOOLS   := $(CACHE)/tools
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION   := v1.8.0
 FUZZTIME ?= 1m
+SIM_TIME ?= 10m
 
 # The race detector needs a C compiler; without one the tests run without it, and say so.
 RACE := $(if $(shell command -v $$(go env CC) 2>/dev/null),-race,)
 
-.PHONY: help build demo test bench bench-dns chaos soak lint vulnerabilities fuzz clean
+.PHONY: help build demo test bench bench-dns chaos soak lint vulnerabilities fuzz sim clean
 
 help: ## show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -71,6 +72,9 @@ fuzz: ## run every fuzz target for FUZZTIME each
 		grep -ho '^func Fuzz[A-Za-z0-9]*' "$$file" | sed 's/^func //' | while read -r target; do \
 			echo "$$file $$target"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) || exit 1; \
 		done || exit 1; done
+
+sim: ## let agents and replicas live in a simulated world for SIM_TIME, with seeds that were never run
+	go test ./sim -count=1 -run '^TestSeeds$$' -timeout 0 -v -sim.for=$(SIM_TIME)
 
 clean: ## remove what was built here (the cache of servers stays)
 	rm -rf bin
