@@ -57,6 +57,10 @@ func Stop(tb testing.TB, s *server.Server) Stopped {
 		ServerName: s.Name(), Host: "127.0.0.1", Port: s.Addr().(*net.TCPAddr).Port,
 		JetStream: true, StoreDir: s.StoreDir(), NoSigs: true, NoLog: true,
 	}
+	if at := s.ClusterAddr(); at != nil { // the others look for it there; a cluster must name a route, if only to itself
+		options.Cluster = server.ClusterOpts{Name: s.ClusterName(), Host: "127.0.0.1", Port: at.Port}
+		options.Routes = []*url.URL{{Scheme: "nats-route", Host: at.String()}}
+	}
 	s.Shutdown()
 	s.WaitForShutdown()
 	return Stopped{options}
