@@ -158,6 +158,7 @@ func (s *site) startAgent(ctx context.Context, cluster string, source map[string
 		"source":  source,
 		"gateways": map[string]any{"static": []any{map[string]any{
 			"name": "gw-1", "addresses": []string{gatewayAddress}, "ports": map[string]int{"http": 8080},
+			"probe": map[string]any{"kind": "none"}, // nobody is there
 		}}},
 		"http": address,
 	})

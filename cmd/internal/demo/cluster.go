@@ -85,7 +85,8 @@ func (c *cluster) prepare(nats, http string, portBase int) error {
 		"gateways": map[string]any{"static": []map[string]any{{
 			"name": "gw-1", "addresses": []string{c.gateway.Addr().String()}, "ports": map[string]int{"http": int(c.gateway.Port())},
 		}}},
-		"http": http,
+		"probes": probesOfLoopback,
+		"http":   http,
 	}
 	text, err := yaml.Marshal(config)
 	if err != nil {

@@ -41,6 +41,10 @@ type Demo struct {
 	processes processes
 }
 
+// probesOfLoopback lets the daemons probe the demo's gateways: all of it is on loopback,
+// which is not probed unless allowed.
+var probesOfLoopback = map[string]any{"allow": []string{"127.0.0.0/8"}}
+
 // gatewayPort is where the gateways listen, each on a loopback address of its own.
 const gatewayPort = 8088
 
@@ -123,6 +127,7 @@ func (d *Demo) start(ctx context.Context, failed context.CancelCauseFunc, wg *sy
 		"nats":    map[string]any{"servers": []string{natsURL}},
 		"dns":     map[string]any{"listen": []string{d.options.DNS}},
 		"streams": map[string]any{"manage": true, "replicas": 1},
+		"probes":  probesOfLoopback,
 		"http":    d.options.HTTP,
 	})
 	if err != nil {

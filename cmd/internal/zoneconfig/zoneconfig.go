@@ -40,8 +40,11 @@ func Load(path string) (registry.ZoneRecord, []config.Fault) {
 		Probes     any  `yaml:"probes"`
 		Observer   any  `yaml:"observer"`
 		Checkpoint any  `yaml:"checkpoint"`
-		Streams    any  `yaml:"streams"`
-		HTTP       any  `yaml:"http"`
+
+		ReadyWhenStale any `yaml:"ready_when_stale"`
+		MaxStale       any `yaml:"max_stale"`
+		Streams        any `yaml:"streams"`
+		HTTP           any `yaml:"http"`
 	}
 	r := config.Load(&d, path, nil, pflag.NewFlagSet("", pflag.ContinueOnError))
 	z := d.Zone.Record(r)
