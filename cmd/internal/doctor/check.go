@@ -63,7 +63,7 @@ func checks() []check {
 // Judge runs the checks of these categories, of all when none is given. It keeps the
 // facts as they are.
 func Judge(f *Facts, only []Category) Report {
-	r := Report{Findings: []Finding{}, NotAsked: notAsked(f)}
+	r := Report{Findings: []Finding{}, NotAsked: notAsked(f, only)}
 	for _, c := range checks() {
 		if len(only) > 0 && !slices.Contains(only, c.category) {
 			continue
@@ -117,20 +117,22 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// notAsked tells what an examination left out because nobody named it.
-func notAsked(f *Facts) []string {
+// notAsked tells what an examination of these categories left out because nobody named it.
+func notAsked(f *Facts, only []Category) []string {
 	left := []string{}
-	if len(f.Readers) == 0 {
-		left = append(left, "readers: give --server URL for each global-dns")
-	}
-	if len(f.Agents) == 0 {
-		left = append(left, "agents that stand by: give --agent URL for each edge-sync")
-	}
-	if len(f.Configs) == 0 {
-		left = append(left, "configuration files: give --config FILE for each")
-	}
-	if f.Transfers == "" {
-		left = append(left, "zone transfers: say --transfers refused or allowed")
+	for _, part := range []struct {
+		category Category
+		missing  bool
+		says     string
+	}{
+		{Readers, len(f.Readers) == 0, "readers: give --server URL for each global-dns"},
+		{Clusters, len(f.Agents) == 0, "agents that stand by: give --agent URL for each edge-sync"},
+		{Configuration, len(f.Configs) == 0, "configuration files: give --config FILE for each"},
+		{DNS, f.Transfers == "", "zone transfers: say --transfers refused or allowed"},
+	} {
+		if part.missing && (len(only) == 0 || slices.Contains(only, part.category)) {
+			left = append(left, part.says)
+		}
 	}
 	return left
 }

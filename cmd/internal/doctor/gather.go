@@ -24,6 +24,8 @@ type Options struct {
 // DefaultDNS is asked when neither the options nor the zone record say whom to ask.
 const DefaultDNS = "127.0.0.1:5300"
 
+const defaultPort = 5300 // of DefaultDNS
+
 // Bounds of waiting.
 const (
 	probeTimeout = 5 * time.Second         // for one answer

@@ -24,7 +24,11 @@ func (g *gathering) nameServers(ctx context.Context) []NameServer {
 		zone = record.Name
 		for _, n := range record.Nameservers {
 			for _, a := range n.Addresses {
-				if len(g.options.DNS) == 0 {
+				switch {
+				case len(g.options.DNS) > 0:
+				case a.IsLoopback(): // on this machine, where global-dns listens by default
+					addresses = append(addresses, netip.AddrPortFrom(a, defaultPort).String())
+				default:
 					addresses = append(addresses, netip.AddrPortFrom(a, 53).String())
 				}
 			}
@@ -61,7 +65,6 @@ func (g *gathering) nameServer(ctx context.Context, address, zone string) NameSe
 	wg.Wait()
 	s.SOA["udp"], s.SOA["tcp"] = udp, tcp
 	if udp.Err != nil && tcp.Err != nil {
-		s.TransferErr = tcp.Err
 		return s // there is nobody
 	}
 	if g.options.Transfers != "" {

@@ -19,8 +19,7 @@ const clockFix = "Synchronise it (chrony, ntpd, systemd-timesyncd). No answer de
 
 // judgeClock judges the offset of a clock that lies within an interval.
 func judgeClock(who string, offset Interval) Finding {
-	least, most := offset.Low.Abs(), offset.High.Abs()
-	least, most = min(least, most), max(least, most)
+	least, most := min(offset.Low.Abs(), offset.High.Abs()), offset.most()
 	if offset.Low <= 0 && offset.High >= 0 {
 		least = 0
 	}
@@ -40,6 +39,9 @@ func judgeClock(who string, offset Interval) Finding {
 	}
 	return healthy("%s", text)
 }
+
+// most is how far from zero the time may be.
+func (i Interval) most() time.Duration { return max(i.Low.Abs(), i.High.Abs()) }
 
 func ahead(d time.Duration) string {
 	if d = milliseconds(d); d < 0 {
@@ -92,19 +94,23 @@ func (f *Facts) way(vantage string) time.Duration {
 
 func judgeClockAgents(f *Facts) []Finding {
 	var found []Finding
+	var most time.Duration
 	for _, w := range slices.Sorted(maps.Keys(f.Signs.Leases)) {
 		lease := f.Signs.Leases[w]
 		id, own := w.Cluster()
 		if !own || f.age(lease.Stored) > lapse || len(lease.Ahead) == 0 {
 			continue
 		}
-		found = append(found, judgeClock(fmt.Sprintf("agent of %s (%s) against NATS", id, lease.Lease.Agent), offset(lease.Ahead, f.way(string(id)))))
+		is := offset(lease.Ahead, f.way(string(id)))
+		most = max(most, is.most())
+		found = append(found, judgeClock(fmt.Sprintf("agent of %s (%s) against NATS", id, lease.Lease.Agent), is))
 	}
-	return together(found, "agents")
+	return together(found, "clocks of agents", most)
 }
 
 func judgeClockReaders(f *Facts) []Finding {
 	var found []Finding
+	var most time.Duration
 	seen := map[string][]time.Duration{}
 	for _, r := range f.Signs.Reports {
 		if _, err := registry.ParseClusterID(r.Vantage); err != nil && f.age(r.Stored) <= reportLasts { // no agent
@@ -115,23 +121,27 @@ func judgeClockReaders(f *Facts) []Finding {
 		seen["the observer, "+lease.Lease.Agent+","] = lease.Ahead
 	}
 	for _, vantage := range sortedKeys(seen) {
-		found = append(found, judgeClock(vantage+" against NATS", offset(seen[vantage], f.way(vantage))))
+		is := offset(seen[vantage], f.way(vantage))
+		most = max(most, is.most())
+		found = append(found, judgeClock(vantage+" against NATS", is))
 	}
 	for _, r := range f.answering() {
 		switch {
 		case r.ClockErr != nil:
 			found = append(found, unknown("", "the clock of %s can't be seen: %v", r.URL, r.ClockErr))
 		default:
+			most = max(most, r.Clock.most())
 			found = append(found, judgeClock(r.URL+" against this machine's", r.Clock))
 		}
 	}
-	return together(found, "readers")
+	return together(found, "clocks of readers", most)
 }
 
-// together makes one finding of those that are healthy, when all are.
-func together(found []Finding, whose string) []Finding {
+// together makes one finding of those that are healthy, when all are. None is off by more
+// than most.
+func together(found []Finding, whose string, most time.Duration) []Finding {
 	if len(found) < 2 || worst(found) != Healthy {
 		return found
 	}
-	return []Finding{healthy("%d %s have the same time, within %v", len(found), whose, clockFine)}
+	return []Finding{healthy("%d %s: none is off by more than %v", len(found), whose, milliseconds(most))}
 }

@@ -91,7 +91,7 @@ func judgeTransfers(f *Facts) []Finding {
 	same := 0
 	for _, s := range f.DNS {
 		switch {
-		case f.Transfers == "":
+		case f.Transfers == "", s.Transfer == "" && s.TransferErr == nil: // it was not asked
 		case s.TransferErr != nil:
 			found = append(found, unknown("", "%v", s.TransferErr))
 		case s.Transfer == f.Transfers:

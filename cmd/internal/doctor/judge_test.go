@@ -303,3 +303,44 @@ func TestEveryAilmentIsFound(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyWhatIsAskedFor(t *testing.T) {
+	f := sound()
+	f.Agents, f.Configs, f.Transfers = nil, nil, ""
+	if left := Judge(f, nil).NotAsked; len(left) != 3 {
+		t.Errorf("left out are %q", left)
+	}
+	r := Judge(f, []Category{Clusters, Clocks})
+	for _, finding := range r.Findings {
+		if finding.Category != Clusters && finding.Category != Clocks {
+			t.Errorf("%+v", finding)
+		}
+	}
+	if len(r.NotAsked) != 1 || len(r.Findings) < 10 {
+		t.Errorf("%+v", r)
+	}
+	if _, err := ParseCategory("weather"); err == nil {
+		t.Error("weather is a category")
+	}
+}
+
+func TestManyFaultsOfOneKindAreFew(t *testing.T) {
+	h := newHistory()
+	for n := range 50 {
+		h.cluster(registry.ClusterID("c" + string(rune('a'+n/26)) + string(rune('a'+n%26))))
+	}
+	f := sound()
+	f.withView(h)
+	r := Judge(f, []Category{Gateways})
+	if r.Count(Critical) != mostFindings || !strings.Contains(r.Findings[mostFindings-1].Description, "and 31 more") {
+		t.Errorf("%d findings, the last %+v", r.Count(Critical), r.Findings[len(r.Findings)-1])
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for status, code := range map[Status]int{Healthy: 0, Warning: 1, Unknown: 1, Critical: 2} {
+		if status.ExitCode() != code {
+			t.Errorf("%s exits with %d", status, status.ExitCode())
+		}
+	}
+}
