@@ -77,6 +77,19 @@ func TestGatewaysThatFail(t *testing.T) {
 	})
 }
 
+// TestReportsThatComeSeldomCount: a vantage point with a thousand clusters reports on
+// each about once in a minute, and between two reports it was as if nobody told.
+func TestReportsThatComeSeldomCount(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.set(func(w *world) { w.every = 54 * time.Second })
+		w.observe("one")
+		time.Sleep(3 * time.Minute)
+		w.gateways("bronze", false, false)
+		time.Sleep(10 * time.Minute)
+		expectSaid(t, w, "bronze unreachable gw-1,gw-2")
+	})
+}
+
 func TestDownAfterTheHoldTime(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.observe("one")

@@ -40,7 +40,17 @@ type heard struct {
 type report struct {
 	stored, received time.Time
 	reached          map[string]bool
+	every            time.Duration // until the next one at the latest
 }
+
+// age is how old the report may become: so old that the next one, and the one after
+// it, must be lost, for a vantage point with many clusters reports on each seldom.
+func (r report) age(settings Settings) time.Duration {
+	return min(max(settings.ReportAge, 3*r.every), longestReportAge*settings.ReportAge)
+}
+
+// longestReportAge bounds what a vantage point may ask for, in ages of a report.
+const longestReportAge = 10
 
 func newSigns(silence time.Duration) *signs {
 	return &signs{silence: silence, leases: map[registry.Writer]*heard{}, reports: map[string]map[registry.ClusterID]report{}}
@@ -83,7 +93,7 @@ func (s *signs) report(r registry.ProbeReport, stored, received time.Time) {
 		of = map[registry.ClusterID]report{}
 		s.reports[r.Vantage] = of
 	}
-	next := report{stored: stored, received: received, reached: make(map[string]bool, len(r.Gateways))}
+	next := report{stored: stored, received: received, reached: make(map[string]bool, len(r.Gateways)), every: time.Duration(r.Every * float64(time.Second))}
 	for _, g := range r.Gateways {
 		next.reached[g.Name] = g.Reached
 	}
@@ -124,11 +134,11 @@ func (s *signs) look(now time.Time, settings Settings) (seen sight, ok bool) {
 	for vantage, of := range s.reports {
 		var all []liveness.Ballot
 		for cluster, r := range of {
-			if now.Sub(r.received) > 10*settings.ReportAge {
+			if now.Sub(r.received) > longestReportAge*settings.ReportAge {
 				delete(of, cluster)
 				s.count--
 			}
-			if now.Sub(r.received) > settings.ReportAge || clock.Sub(r.stored) > settings.ReportAge {
+			if age := r.age(settings); now.Sub(r.received) > age || clock.Sub(r.stored) > age {
 				continue
 			}
 			all = append(all, liveness.Ballot{Vantage: vantage, Cluster: cluster, Reached: r.reached})

@@ -42,6 +42,7 @@ type world struct {
 	dead      map[registry.ClusterID]bool            // whose agent does not renew
 	reach     map[registry.ClusterID]map[string]bool // what the vantage points see
 	vantages  []string
+	every     time.Duration // between two reports of a vantage point
 }
 
 type kept[T any] struct {
@@ -63,7 +64,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 			holders: map[registry.Writer]string{}, changed: make(chan struct{}), ids: map[string]uint64{},
 			revision: map[registry.Writer]uint64{}, epoch: map[registry.Writer]uint64{}, age: 30 * 24 * time.Hour,
 			ctx: ctx, cancel: cancel, dead: map[registry.ClusterID]bool{}, reach: map[registry.ClusterID]map[string]bool{},
-			vantages: []string{"_dns-one"},
+			vantages: []string{"_dns-one"}, every: 5 * time.Second,
 		}
 		for n, c := range clusters {
 			w.begin(c)
@@ -203,11 +204,17 @@ func (w *world) renew(c registry.ClusterID, phase time.Duration) {
 
 // probe are the vantage points.
 func (w *world) probe() {
-	for sleep(w.ctx, 5*time.Second) {
+	for {
+		w.mu.Lock()
+		every := w.every
+		w.mu.Unlock()
+		if !sleep(w.ctx, every) {
+			return
+		}
 		w.mu.Lock()
 		for _, v := range w.vantages {
 			for _, c := range clusters {
-				r := registry.ProbeReport{Schema: registry.Schema, Vantage: v, Cluster: c, Time: time.Now()}
+				r := registry.ProbeReport{Schema: registry.Schema, Vantage: v, Cluster: c, Time: time.Now(), Every: every.Seconds()}
 				for _, name := range slices.Sorted(maps.Keys(w.reach[c])) {
 					r.Gateways = append(r.Gateways, registry.GatewayReport{Name: name, Reached: w.reach[c][name]})
 				}
