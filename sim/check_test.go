@@ -200,8 +200,9 @@ func (c *checker) looked() {
 // viewed checks a View that a reader shows for the first time.
 func (c *checker) viewed(r *reader, v *registry.View) {
 	c.checked++
-	if r.shown != nil && v.Sequence() < r.shown.Sequence() || v.Synced() && v.Sequence() < r.serial {
-		c.fail(steadiness, "%s shows sequence %d after %d", r.name, v.Sequence(), max(r.serial, r.shown.Sequence()))
+	_, cut := v.Cut() // what a checkpoint held may be older than what was shown before it was read
+	if v.Sequence() < r.serial && (r.shown != nil && r.shown.Synced() || v.Synced() && !cut && c.world.losses == 0) {
+		c.fail(steadiness, "%s shows sequence %d after %d", r.name, v.Sequence(), r.serial)
 	}
 	if !v.Synced() {
 		return
@@ -211,14 +212,17 @@ func (c *checker) viewed(r *reader, v *registry.View) {
 		c.fail(steadiness, "%s shows something else although nothing reached it", r.name)
 	}
 	r.served = r.tail.served
-	c.fenced(r, v)
 	c.kept(r, v)
 	c.serves(r, v)
-	if v.Unsure() || v.AnyUnknown() {
+	if c.world.losses > 0 {
+		return // there is no whole history any more
+	}
+	c.fenced(r, v)
+	if v.Unsure() || v.AnyUnknown() || cut && c.world.attacks > 0 { // a checkpoint holds no cluster of which nothing could be used
 		return
 	}
-	must, known := c.stands[v.Sequence()]
-	if !known {
+	must, stored := c.stands[v.Sequence()]
+	if !stored {
 		return
 	}
 	got := c.sum(v)
@@ -311,12 +315,23 @@ func (c *checker) replayed() {
 func (c *checker) kept(r *reader, v *registry.View) {
 	facts := factsOf(v)
 	for s := range r.facts {
-		if _, there := facts[s]; there || c.world.hostile(s.cluster) || c.mayForget(s, v.Sequence()) {
+		if _, there := facts[s]; there || c.world.hostile(s.cluster) || c.world.losses > 0 && !c.world.registered(s) || c.mayForget(s, v.Sequence()) {
 			continue
 		}
 		c.fail(deletion, "%s at sequence %d no longer knows %s of %s", r.name, v.Sequence(), s.service, s.cluster)
 	}
 	r.facts = facts
+}
+
+// registered reports whether a service has an instance.
+func (w *world) registered(of standing) bool {
+	for _, s := range w.sites {
+		if s.id == of.cluster {
+			service := s.truth.Service(of.service)
+			return service != nil && len(service.Instances) > 0
+		}
+	}
+	return false
 }
 
 // mayForget reports whether something on the stream said that a service is to be forgotten.
@@ -348,6 +363,11 @@ func (c *checker) difference(v *registry.View) string {
 	if c.sum(must) != c.stands[v.Sequence()].whole {
 		return "(and a second fold of the whole history gives something else, too)"
 	}
+	return between(must, v)
+}
+
+// between tells how a View differs from what it must be.
+func between(must, v *registry.View) string {
 	want, got := factsOf(must), factsOf(v)
 	for s, d := range want {
 		if got[s] != d {
@@ -369,7 +389,15 @@ func (c *checker) difference(v *registry.View) string {
 			return fmt.Sprintf("state of %s: %+v and not %+v", a.Cluster, b, a)
 		}
 	}
-	return fmt.Sprintf("stamps or orders: %d and %d orders, %d and %d states", len(v.Orders()), len(must.Orders()), len(v.States()), len(must.States()))
+	for n, a := range must.Orders() {
+		if len(v.Orders()) <= n {
+			return "orders are missing"
+		}
+		if b := v.Orders()[n]; a.Sequence != b.Sequence || !a.Stored.Equal(b.Stored) {
+			return fmt.Sprintf("order: %+v and not %+v", b, a)
+		}
+	}
+	return fmt.Sprintf("sequence %d and not %d, stamps, or states: %d and not %d, orders: %d and not %d", v.Sequence(), must.Sequence(), len(v.States()), len(must.States()), len(v.Orders()), len(must.Orders()))
 }
 
 // revives is how long after it went an instance may come back because the brake is put:
@@ -400,7 +428,7 @@ func (c *checker) made(a *agent, e *registry.Event) {
 	}
 	for _, i := range e.Service.Instances {
 		p := place{key, i.ID}
-		if s.since[p] > 0 || has(prior, i.ID) || s.ended[p].version > a.source.honest {
+		if s.since[p] > 0 || has(prior, i.ID) || c.world.losses > 0 && time.Since(c.world.lostAt) < inTimeAfter || s.ended[p].version > a.source.honest {
 			continue
 		}
 		if time.Since(s.ended[p].at) > revives && time.Since(c.withdrawn[whose{s.id, p}]) > revives { // else the brake may have found that it was part of a greater loss

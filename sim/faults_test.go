@@ -42,6 +42,8 @@ func (w *world) fault() {
 		w.command()
 	case r < 95:
 		w.attack()
+	case r < 96 && w.losable:
+		w.lose()
 	default:
 		w.heal()
 	}
@@ -147,6 +149,7 @@ func (w *world) heal() {
 			s.reached[g] = true
 		}
 	}
+	w.remains()
 	for _, o := range w.check.view.Orders() {
 		w.order(nil, registry.Order{Kind: o.Kind, Target: o.Target, By: "the simulation", Reason: "healed", Lifted: true}, registry.CauseChange)
 	}

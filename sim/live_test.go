@@ -36,9 +36,10 @@ func (o outcome) failure() string {
 
 // live runs one seed.
 func live(t *testing.T, seed uint64, steps int) (out outcome) {
+	folder := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
-		w := newWorld(ctx, seed)
+		w := newWorld(ctx, seed, folder)
 		w.loud = *loudFlag
 		n := 0
 		for ; n < steps && !w.check.failed(); n++ {
@@ -97,7 +98,7 @@ func (w *world) finish() {
 			first = b
 		}
 		if !bytes.Equal(first, b) {
-			w.check.fail(convergence, "at the end %s is not equal to %s", r.name, w.readers[0].name)
+			w.check.fail(convergence, "at the end %s is not equal to %s: %s", r.name, w.readers[0].name, between(w.readers[0].store.View(), v))
 		}
 	}
 }

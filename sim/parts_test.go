@@ -2,14 +2,17 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/seamark-mesh/seamark/liveness/observer"
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/checkpoint"
 	"github.com/seamark-mesh/seamark/registry/replica"
 	"github.com/seamark-mesh/seamark/sync/edge"
 )
@@ -115,6 +118,10 @@ type reader struct {
 	facts     map[standing]registry.Digest
 	live      map[uint64]uint64 // sums of what was shown, by sequence
 	disturbed time.Time
+	disk      disk
+
+	mu      sync.Mutex // guards contact
+	contact replica.Contact
 }
 
 func (r *reader) start() {
@@ -137,18 +144,47 @@ func (r *reader) start() {
 		panic(err)
 	}
 	r.observer = made
+	r.tail.atEnd = func() bool { return false }
+	r.contact = replica.Contact{}
+	r.replica.Use(replica.Options{Recovery: recovery{r.tail, r}, By: r.name})
+	keep := func(context.Context) {}
+	if w.folder != "" {
+		file, err := r.disk.mount(filepath.Join(w.folder, fmt.Sprint(r.name, ".", r.starts)))
+		if err != nil {
+			panic(err)
+		}
+		found, fault, err := file.Read()
+		switch {
+		case err == nil:
+			r.replica.Resume(found)
+		case !errors.Is(err, checkpoint.ErrNone):
+			w.check.fail(flow, "%s can't read its checkpoint: %v, %v", r.name, fault, err)
+		}
+		following := r.replica
+		keep = func(ctx context.Context) {
+			following.Keep(ctx, file, 45*time.Second, func(_ int64, _ time.Duration, err error) {
+				if err != nil {
+					w.check.fail(flow, "%s can't write its checkpoint: %v", r.name, err)
+				}
+			})
+		}
+	}
 	vantage, follow := registry.VantagePrefix+r.name, r.replica
 	r.begin(func(ctx context.Context) {
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = follow.Run(ctx) })
 		wg.Go(func() { _ = made.Run(ctx) })
 		wg.Go(func() { w.probe(ctx, k, vantage) })
+		wg.Go(func() { keep(ctx) })
 		wg.Wait()
 	})
 }
 
 func (r *reader) kill() {
 	r.log.dead.Store(true)
+	if r.world.folder != "" {
+		r.disk.keep()
+	}
 	r.cancel()
 	r.cancel = nil
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -19,6 +20,7 @@ type tail struct {
 	slow    func() int // how many messages are delivered at once at most
 	repeats func() int // how many of those before are delivered again
 	tried   map[string]*pauses
+	atEnd   func() bool // Follow has delivered all there is; only the scheduler
 }
 
 var (
@@ -44,7 +46,7 @@ func (k *tail) rest(ctx context.Context, what string) error {
 		if time.Since(p.began) > time.Minute+20*time.Second {
 			p.failures = 0
 		}
-		wait := min(15*time.Second, time.Duration(0.15*math.Pow(1.5, float64(p.failures))*float64(time.Second))) + time.Millisecond
+		wait := min(3*time.Second, time.Duration(0.15*math.Pow(1.5, float64(p.failures))*float64(time.Second))) + time.Millisecond
 		p.failures++
 		timer := time.NewTimer(time.Until(p.ended.Add(wait)))
 		defer timer.Stop()
@@ -60,18 +62,26 @@ func (k *tail) rest(ctx context.Context, what string) error {
 
 // Follow delivers in as many pieces as the scheduler likes.
 func (k *tail) Follow(ctx context.Context, f func([]registry.Message, bool) error) error {
-	if err := k.rest(ctx, "follow"); err != nil {
-		return err
-	}
 	s := k.world.stream
 	var backlog []registry.Message
 	begun, caughtUp, next := false, false, uint64(0)
+	created, at, id := s.created, uint64(0), "" // which stream, and the message before next
+	lost := func() bool {
+		return begun && (!s.created.Equal(created) || at > s.end() || at > 0 && at >= s.first && s.at(at).id != id)
+	}
+	k.atEnd = func() bool { return caughtUp && !lost() && next > s.end() }
 	for {
 		var batch []registry.Message
 		var atEnd bool
-		err := k.wait(ctx, "follow", func() bool { return !caughtUp || next <= s.end() }, func() error {
+		err := k.wait(ctx, "follow", func() bool { return !caughtUp || next <= s.end() || lost() }, func() error {
+			if lost() {
+				return fmt.Errorf("%w: by the simulation", replica.ErrLost)
+			}
 			if !begun {
-				begun, backlog, next = true, s.lastPerFact(""), s.end()+1
+				begun, created, backlog, next = true, s.created, s.lastPerFact(""), s.end()+1
+				if at = s.end(); at >= s.first {
+					id = s.at(at).id
+				}
 			}
 			most := k.slow()
 			if len(backlog) > 0 {
@@ -89,11 +99,15 @@ func (k *tail) Follow(ctx context.Context, f func([]registry.Message, bool) erro
 			}
 			if len(batch) > 0 {
 				next = max(next, batch[len(batch)-1].Sequence+1)
+				at, id = next-1, s.at(next-1).id
 			}
 			atEnd = next > s.end()
 			caughtUp = caughtUp || atEnd
 			return nil
 		})
+		if errors.Is(err, errConsumer) && begun && k.world.losable { // mended within the call, as the real one does
+			continue
+		}
 		if err != nil {
 			k.tried["follow"].ended = time.Now()
 			return err

@@ -13,6 +13,9 @@ func (w *world) look() {
 		return
 	}
 	w.disturb()
+	for _, r := range w.readers {
+		r.meet()
+	}
 	w.check.looked()
 	for _, a := range w.agents {
 		a.over()

@@ -43,6 +43,10 @@ type world struct {
 	ticks      int
 	orders     int
 	attacks    int       // of mallory
+	losable    bool      // the stream may be lost
+	losses     int       // of the stream
+	lostAt     time.Time // the last of them
+	folder     string    // of the readers' disks; "": they have none
 	regressed  bool      // mallory has begun an epoch before its last one: then it differs from reader to reader what mallory says
 	calmSince  time.Time // since when nothing is amiss at all; zero: something is
 	trace      trace
@@ -55,7 +59,7 @@ type world struct {
 }
 
 // newWorld builds the world of a seed; what there is of everything follows from it.
-func newWorld(ctx context.Context, seed uint64) *world {
+func newWorld(ctx context.Context, seed uint64, folder string) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5ea3a12c)), began: time.Now(), ctx: ctx,
 		poke: make(chan struct{}, 1), pieces: 1 + int(seed%7)*3,
@@ -63,6 +67,10 @@ func newWorld(ctx context.Context, seed uint64) *world {
 		observerTiming: observer.Timing{Renew: 4 * time.Second, Lapse: 12 * time.Second, Steady: true},
 		brake:          edge.BrakeRules{PassAfter: 90 * time.Second},
 		observing:      observer.Settings{Lapse: 12 * time.Second, DownAfter: time.Minute, Failback: 10 * time.Second, ReportAge: 30 * time.Second},
+	}
+	w.losable = seed%3 == 0
+	if seed%4 == 1 || seed%12 == 0 {
+		w.folder = folder
 	}
 	w.stream, w.check = newStream(w), newChecker(w)
 	for n := range 2 + w.rng.IntN(2) {

@@ -16,7 +16,9 @@ type writer struct {
 	writer registry.Writer
 	skew   time.Duration              // of this process's clock from the world's, at what it writes and reads
 	first  func(e *registry.Event)    // is told of an event that is sent for the first time
-	sent   map[string]*registry.Event // by id; only the scheduler
+	sent   map[string]*registry.Event // by id
+
+	acknowledged kept // the last message that was; only the scheduler
 }
 
 func newWriter(k *link, w registry.Writer, first func(*registry.Event)) *writer {
@@ -184,6 +186,9 @@ func (k *writer) Publish(ctx context.Context, events []*registry.Event, fence ui
 			}
 			if errors.Is(err, errWrongLast) {
 				return registry.ErrFenced
+			}
+			if err == nil {
+				k.acknowledged = k.world.stream.lastOn(some[len(some)-1].Fact)
 			}
 			return err
 		})
