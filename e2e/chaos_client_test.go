@@ -139,7 +139,12 @@ func (w *watcher3) hold(replica int, q question, a ask.Answer, asked, answered t
 		w.seen.Marked++
 	}
 	if a.RCode != "NOERROR" {
-		w.wrong(replica, q, a, "it is a known name")
+		for _, cluster := range q.clusters {
+			if a.RCode != "NXDOMAIN" || !w.chaos.forgot.Load() || !w.chaos.truth.gone(cluster, q.service, w.since(replica, cluster, asked), answered) {
+				w.wrong(replica, q, a, "it is a known name")
+				break
+			}
+		}
 		return
 	}
 	given := map[string]bool{}

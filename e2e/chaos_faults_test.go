@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // experiment is one fault. Its hypothesis is always the same: see [steady].
@@ -39,17 +41,21 @@ func experiments() []experiment {
 		{"agent frozen, standby there", "SIGSTOP of the leading agent of amber, SIGCONT after 14 s", 0, 14 * time.Second, 20 * time.Second, held(none, true, "amber"), freezeAgent("amber")},
 		{"global-dns killed", "kill -9 of the first replica, started again after 2 s", 2 * time.Second, 2 * time.Second, 20 * time.Second, held(0, false), killReplica(0)},
 		{"global-dns frozen", "SIGSTOP of the second replica, SIGCONT after some seconds", 4 * time.Second, 6 * time.Second, 20 * time.Second, held(1, false), freezeReplica(1)},
-		{"observer killed", "kill -9 of the replica that is the observer, started again after 14 s", 0, 14 * time.Second, 30 * time.Second, held(none, true, everywhere...), killObserver},
-		{"NATS node killed", "kill -9 of the server that leads the stream of events, started again after some seconds", 4 * time.Second, 5 * time.Second, 30 * time.Second, held(none, true, everywhere...), killNode},
-		{"NATS node frozen", "SIGSTOP of the server that leads the stream of events, SIGCONT after 25 s", 0, 25 * time.Second, 40 * time.Second, held(none, true, everywhere...), freezeNode},
-		{"NATS away", "kill -9 of all three servers, started again after 8 s", 0, 8 * time.Second, 60 * time.Second, held(none, true, everywhere...), killNATS},
+		{"observer killed", "kill -9 of the replica that is the observer, started again after 14 s", 0, 14 * time.Second, 30 * time.Second, held(none, false, everywhere...), killObserver},
+		{"NATS node killed", "kill -9 of the server that leads the stream of events, started again after some seconds", 4 * time.Second, 5 * time.Second, 30 * time.Second, held(none, false, everywhere...), killNode},
+		{"NATS node frozen", "SIGSTOP of the server that leads the stream of events, SIGCONT after 25 s", 0, 25 * time.Second, 40 * time.Second, held(none, false, everywhere...), freezeNode},
+		{"NATS away", "kill -9 of all three servers, started again after 8 s", 0, 8 * time.Second, 60 * time.Second, held(none, false, everywhere...), killNATS},
+		{"NATS away, global-dns killed", "kill -9 of all three servers, 8 s later of the first replica, which is started again at once; the servers after 4 s more", 0, 4 * time.Second, 60 * time.Second, held(0, false, everywhere...), killNATSAndReplica(0)},
+		{"streams deleted", "both streams are deleted, with all that was published", 0, 5 * time.Second, 60 * time.Second, held(none, false, everywhere...), deleteStreams},
 		{"agent cut off, outbound", "cobalt's packets to NATS are dropped, those from NATS arrive", 5 * time.Second, 8 * time.Second, 30 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "OUTPUT", "--dport", 1)},
 		{"agent cut off, inbound", "packets from NATS to cobalt are dropped, those to NATS arrive", 0, 15 * time.Second, 40 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "INPUT", "--sport", 1)},
 		{"agent loses packets", "20 % of cobalt's packets to NATS are dropped", 0, 15 * time.Second, 30 * time.Second, held(none, true, "cobalt"), cutCluster("cobalt", "OUTPUT", "--dport", 0.2)},
+		{"agent's line slow", "what cobalt and NATS say to each other takes 300 ms each way", 0, 12 * time.Second, 30 * time.Second, held(none, true, "cobalt"), slowCluster("cobalt", 300*time.Millisecond)},
 		{"global-dns cut off, outbound", "the second replica's packets to NATS are dropped, those from NATS arrive", 0, 15 * time.Second, 40 * time.Second, held(1, false), cutReplica(1, "OUTPUT", "--dport", 1)},
 		{"global-dns cut off, inbound", "packets from NATS to the second replica are dropped", 0, 15 * time.Second, 40 * time.Second, held(1, false), cutReplica(1, "INPUT", "--sport", 1)},
 		{"global-dns loses packets", "20 % of the packets from NATS to the second replica are dropped", 0, 15 * time.Second, 30 * time.Second, held(1, false), cutReplica(1, "INPUT", "--sport", 0.2)},
-		{"NATS node's disk full", "the third server's disk is filled; after 12 s there is room, and it is restarted", 0, 12 * time.Second, 60 * time.Second, held(none, true, everywhere...), fillNode},
+		{"global-dns' line slow", "what the second replica and NATS say to each other takes 300 ms each way", 0, 12 * time.Second, 30 * time.Second, held(1, false), slowReplica(1, 300*time.Millisecond)},
+		{"NATS node's disk full", "the third server's disk is filled; after 12 s there is room, and it is restarted", 0, 12 * time.Second, 60 * time.Second, held(none, false, everywhere...), fillNode},
 		{"checkpoint's disk full", "the second replica's disk for checkpoints is filled, and the replica killed with -9 and restarted", 0, 5 * time.Second, 30 * time.Second, held(1, false), fillCheckpoint(1)},
 	}
 }
@@ -106,11 +112,32 @@ func killObserver(t *testing.T, c *chaos) func() {
 }
 
 func killNode(t *testing.T, c *chaos) func() {
-	node := c.leadingNode(t, "MESH_EVENTS")
+	node := c.leadingNode(t, stream.EventsStream)
 	return endNodes(t, node)
 }
 
 func killNATS(t *testing.T, c *chaos) func() { return endNodes(t, c.nodes...) }
+
+// killNATSAndReplica kills a replica that nobody but its checkpoint can tell anything.
+func killNATSAndReplica(n int) func(*testing.T, *chaos) func() {
+	return func(t *testing.T, c *chaos) func() {
+		lift := killNATS(t, c)
+		pause(t.Context(), 8*time.Second) // a checkpoint is written every 5 s
+		killReplica(n)(t, c)()
+		return lift
+	}
+}
+
+// deleteStreams loses everything that NATS knows.
+func deleteStreams(t *testing.T, c *chaos) func() {
+	c.forgot.Store(true)
+	for _, name := range []string{stream.EventsStream, stream.LeaseStream} {
+		if err := c.js.DeleteStream(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	return func() {}
+}
 
 // endNodes kills servers; lifting starts them again.
 func endNodes(t *testing.T, nodes ...*node3) func() {
@@ -130,7 +157,7 @@ func endNodes(t *testing.T, nodes ...*node3) func() {
 }
 
 func freezeNode(t *testing.T, c *chaos) func() {
-	node := c.leadingNode(t, "MESH_EVENTS")
+	node := c.leadingNode(t, stream.EventsStream)
 	if err := node.Pause(); err != nil {
 		t.Fatal(err)
 	}

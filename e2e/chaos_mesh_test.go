@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type chaos struct {
 	js       jetstream.JetStream
 	truth    *truth
 	plan     chaosPlan
+	forgot   atomic.Bool // the history was lost, and with it what once was: a name without instances is unknown
 }
 
 // node3 is one of the three NATS servers.
@@ -219,13 +221,14 @@ func (c *chaos) startReplicas(t *testing.T, hosts []*namespace) {
 			smallDisk(t, r.checkpoint, 16)
 		}
 		config := map[string]any{
-			"zone":     map[string]any{"name": "mesh.internal."},
-			"nats":     map[string]any{"servers": c.servers3(host)},
-			"dns":      map[string]any{"listen": []string{r.dns}},
-			"streams":  map[string]any{"replicas": 3, "history_bytes": 0},
-			"probes":   map[string]any{"vantage": fmt.Sprintf("dns-%d", n), "allow": []string{"198.18.0.0/15"}},
-			"observer": map[string]any{"failback": "2s"},
-			"http":     r.http,
+			"zone":       map[string]any{"name": "mesh.internal."},
+			"nats":       map[string]any{"servers": c.servers3(host)},
+			"dns":        map[string]any{"listen": []string{r.dns}},
+			"streams":    map[string]any{"replicas": 3, "history_bytes": 0},
+			"probes":     map[string]any{"vantage": fmt.Sprintf("dns-%d", n), "allow": []string{"198.18.0.0/15"}},
+			"observer":   map[string]any{"failback": "2s"},
+			"checkpoint": map[string]any{"path": filepath.Join(r.checkpoint, "known")},
+			"http":       r.http,
 		}
 		r.daemon = startDaemonOf(t, programsOn(t, host), "global-dns", c.write(t, fmt.Sprintf("global-dns-%d.yaml", n), config))
 		r.daemon.http = r.http

@@ -62,11 +62,20 @@ func (h *truth) begin(cluster, service string, healthy, total int) (done func())
 // could reports whether a cluster may have been able to serve (or not to) at any
 // moment between two.
 func (h *truth) could(cluster, service string, serve bool, from, to time.Time) bool {
+	return h.was(cluster, service, func(p phase) bool { return (p.healthy > 0) == serve }, from, to)
+}
+
+// gone reports whether a service may have had no instance at any moment between two.
+func (h *truth) gone(cluster, service string, from, to time.Time) bool {
+	return h.was(cluster, service, func(p phase) bool { return p.total == 0 }, from, to)
+}
+
+func (h *truth) was(cluster, service string, so func(phase) bool, from, to time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := h.history[cluster+"/"+service]
 	for n, p := range all {
-		if (p.healthy > 0) != serve || p.begun.After(to) {
+		if !so(p) || p.begun.After(to) {
 			continue
 		}
 		if n == len(all)-1 || all[n+1].done.IsZero() || !all[n+1].done.Before(from) {
