@@ -2,10 +2,12 @@
 // of the protocol.
 //
 //	Stream ─Follow→ messages ─Fold→ View ─Publish→ Store
+//	                                  └─Facts→ checkpoint ─Resume→ View
 //
 // What it promises:
 //
-//   - Until it has caught up once, the Views say that they are not synced.
+//   - Until it has caught up once, or was given a checkpoint, the Views say that they
+//     are not synced.
 //   - A message that can't be used changes nothing. While it catches up (when only
 //     the last message of each fact is delivered) it looks for the state behind
 //     such a message in the fact's history, so that the result equals that of a
@@ -21,6 +23,16 @@
 //     asks the agent for a resync.
 //   - Nothing is ever withdrawn because something could not be read.
 //
-// What it does not promise: it does not yet notice that the stream itself was
-// recreated, purged or cut short, and it keeps no checkpoint on disk.
+// With [Options].Recovery:
+//
+//   - While nothing is heard of the stream, what is known stands, marked with since
+//     when it may not hold ([registry.View.Cut]).
+//   - Where another stream takes the place of the one that was followed, all that was
+//     known stands until each cluster's agent has published everything anew
+//     ([registry.Inherit]), the sequence never goes back, and what the operator had said
+//     and the stream does not know is written again.
+//
+// What it does not promise: a replica that begins with neither the stream nor a
+// checkpoint knows nothing of a cluster whose agent is dead. Only one replica should
+// write to a checkpoint's path.
 package replica

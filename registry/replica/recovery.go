@@ -141,7 +141,7 @@ func (r *Replica) begin(s session) {
 func (r *Replica) renew(f *registry.Fold) {
 	r.fold, r.followed, r.rereading, r.atEnd = f, 0, false, time.Time{}
 	r.generation++
-	r.loader.reset()
+	r.reset()
 	clear(r.met)
 	clear(r.amiss)
 	clear(r.settling)
