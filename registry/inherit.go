@@ -86,6 +86,9 @@ func (f *Fold) Settle(id ClusterID) {
 	c := f.cluster(id)
 	c.inherited = nil
 	f.changes.cluster(id)
+	if s := f.standing.states[id]; s != nil && s.Sequence == 0 { // its agent lives, and who observes now may have nothing to say
+		f.setState(id, nil)
+	}
 	if c.Record != nil && c.RecordSequence == 0 {
 		c.Digest = c.Digest.XOR(c.Record.Digest())
 		f.recordCluster(id, true, c.Record)

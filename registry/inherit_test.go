@@ -252,3 +252,30 @@ func later(truth map[registry.ServiceKey]registry.ServiceState, key registry.Ser
 	truth[key] = registry.NewServiceState(key, nil)
 	return truth[key]
 }
+
+// TestSettlingEndsWhatWasSaidOfTheCluster: on the new stream nobody may ever say that a
+// cluster is up, for that is where all begin; replicas that knew it as stale went on
+// to, and the others did not.
+func TestSettlingEndsWhatWasSaidOfTheCluster(t *testing.T) {
+	t.Parallel()
+	history := newStream()
+	situation{serving: true, state: registry.Stale}.tell(history, "amber")
+	older := at(history.messages)
+	next := newStream()
+	a := &author{cluster: "amber", states: map[registry.ServiceKey]registry.ServiceState{}}
+	next.takeover(a, began+1)
+	next.service(a, "anew", registry.NewServiceState(keys[0], nil))
+	mark(nil, next, a)
+	f := registry.Inherit(older)
+	f.Synced()
+	if s := f.View().State("amber"); s == nil || s.State != registry.Stale {
+		t.Fatalf("before: %+v", s)
+	}
+	r := &successor{fold: f, history: next.messages, settleAt: map[registry.ClusterID]uint64{}}
+	for _, m := range next.messages {
+		r.take(m)
+	}
+	if s := f.View().State("amber"); s != nil {
+		t.Errorf("amber has published everything anew and is still said to be %s", s.State)
+	}
+}
