@@ -131,6 +131,19 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("it exits with %d, want 2", d.code)
 		}
 	})
+	t.Run("a replica of another mesh", func(t *testing.T) {
+		stranger := newMesh(t)
+		d := o.doctor(t, "--server", "http://"+stranger.http, "--dns", stranger.dns, "--transfers", "allowed")
+		for _, err := range []error{
+			d.lacks("readers/lag", "Critical", "messages behind the stream"), d.lacks("readers/serials", "Warning", "different serials"),
+			d.lacks("dns/serial", "Critical", "the stream stood at"), d.lacks("dns/service", "Critical", "no address"),
+			d.lacks("dns/transfers", "Warning", "refuses a transfer"),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	t.Run("a gateway closed", func(t *testing.T) {
 		_ = bronzeListens.Close()
 		d := o.sees(t, 60*time.Second, "gateways/reached", "Critical", "bronze/gw-1 is not reached")

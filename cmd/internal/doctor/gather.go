@@ -29,7 +29,7 @@ const defaultPort = 5300 // of DefaultDNS
 // Bounds of waiting.
 const (
 	probeTimeout = 5 * time.Second         // for one answer
-	foldTimeout  = 10 * time.Second        // for reading the stream
+	foldTimeout  = 15 * time.Second        // for reading the stream
 	heard        = 4500 * time.Millisecond // leases: three renewals at least
 	catchUp      = 3 * time.Second         // for a reader to come as far as the stream was
 	maxBody      = 64 << 20                // of an HTTP answer

@@ -130,8 +130,9 @@ func judgeClockReaders(f *Facts) []Finding {
 		case r.ClockErr != nil:
 			found = append(found, unknown("", "the clock of %s can't be seen: %v", r.URL, r.ClockErr))
 		default:
-			most = max(most, r.Clock.most())
-			found = append(found, judgeClock(r.URL+" against this machine's", r.Clock))
+			is := Interval{Low: r.Clock.Low - f.NATS.Clock.High, High: r.Clock.High - f.NATS.Clock.Low} // both were measured against this machine's
+			most = max(most, is.most())
+			found = append(found, judgeClock(r.URL+" against NATS", is))
 		}
 	}
 	return together(found, "clocks of readers", most)

@@ -64,17 +64,17 @@ func soa(change func(*Answer)) func(*Facts) {
 	}
 }
 
-var away = errors.New("connection refused")
+var errAway = errors.New("connection refused")
 
 var ailments = map[string]ailment{
-	"no NATS":              {"nats/reachable", Critical, "refused", func(f *Facts) { f.NATS.Err = away }},
+	"no NATS":              {"nats/reachable", Critical, "refused", func(f *Facts) { f.NATS.Err = errAway }},
 	"an old server":        {"nats/reachable", Critical, "2.11.4", func(f *Facts) { f.NATS.Version = "2.11.4" }},
 	"a slow server":        {"nats/reachable", Warning, "900ms", func(f *Facts) { f.NATS.RoundTrip = 900 * time.Millisecond }},
 	"no JetStream":         {"nats/jetstream", Critical, "off", func(f *Facts) { f.Account = Account{NoJetStream: true} }},
-	"nothing of JetStream": {"nats/jetstream", Unknown, "timeout", func(f *Facts) { f.Account.Err, f.Streams.Err = errors.New("timeout"), away }},
+	"nothing of JetStream": {"nats/jetstream", Unknown, "timeout", func(f *Facts) { f.Account.Err, f.Streams.Err = errors.New("timeout"), errAway }},
 	"no stream":            {"nats/streams", Critical, "MESH_EVENTS is missing", func(f *Facts) { f.Streams.Missing, f.Streams.Events = []string{"MESH_EVENTS"}, Stream{} }},
-	"streams silent":       {"nats/streams", Critical, "do not answer", func(f *Facts) { f.Streams.Err = away }},
-	"streams denied":       {"nats/streams", Unknown, "can't be looked at", func(f *Facts) { f.Streams.Err, f.Streams.Denied = away, true }},
+	"streams silent":       {"nats/streams", Critical, "do not answer", func(f *Facts) { f.Streams.Err = errAway }},
+	"streams denied":       {"nats/streams", Unknown, "can't be looked at", func(f *Facts) { f.Streams.Err, f.Streams.Denied = errAway, true }},
 	"a stream differs": {"nats/streams", Warning, "max_msgs is 5", func(f *Facts) {
 		f.Streams.Differences = []stream.Difference{{Stream: "MESH_EVENTS", Field: "max_msgs", Have: "5", Want: "-1"}}
 	}},
@@ -122,7 +122,7 @@ var ailments = map[string]ailment{
 	"no standby":           {"clusters/standbys", Warning, "none stands by", func(f *Facts) { f.Agents = f.Agents[:1] }},
 	"two leaders":          {"clusters/standbys", Critical, "2 agents say", func(f *Facts) { f.Agents[1].Role = "leader" }},
 	"no leader among them": {"clusters/standbys", Warning, "none leads", func(f *Facts) { f.Agents = f.Agents[1:] }},
-	"an agent mute":        {"clusters/standbys", Unknown, "refused", func(f *Facts) { f.Agents = append(f.Agents, Agent{URL: "http://c:8081", Err: away}) }},
+	"an agent mute":        {"clusters/standbys", Unknown, "refused", func(f *Facts) { f.Agents = append(f.Agents, Agent{URL: "http://c:8081", Err: errAway}) }},
 	"another content":      {"clusters/content", Critical, "than its agent says", lease("amber", func(l *Lease) { l.Lease.Digest[0]++ })},
 	"a reader's content": {"clusters/content", Critical, "bronze: http://two:8080 has another content", func(f *Facts) {
 		c := f.Readers[1].Digests["bronze"]
@@ -151,13 +151,13 @@ var ailments = map[string]ailment{
 	"a drain for ever":       {"clusters/orders", Warning, "has no end", func(f *Facts) { drained(f, registry.Order{}); f.Streams.Now = now.Add(25 * time.Hour); fresh(f) }},
 	"a drain beyond its end": {"clusters/orders", Warning, "should have ended", func(f *Facts) { drained(f, registry.Order{For: 60}) }},
 
-	"a reader away":        {"readers/ready", Critical, "refused", func(f *Facts) { f.Readers[0].Err = away }},
+	"a reader away":        {"readers/ready", Critical, "refused", func(f *Facts) { f.Readers[0].Err = errAway }},
 	"not ready":            {"readers/ready", Critical, "the registry is not synced yet", func(f *Facts) { f.Readers[0].Ready, f.Readers[0].Said = false, "the registry is not synced yet" }},
 	"two versions":         {"readers/ready", Warning, "different versions", func(f *Facts) { f.Readers[0].Status.Version = "1.2.2" }},
 	"a reader behind":      {"readers/lag", Critical, "3 messages behind", func(f *Facts) { f.Readers[0].Sequence -= 3 }},
 	"a stream cut short":   {"readers/lag", Critical, "it has lost what was stored last", func(f *Facts) { f.Streams.Events.Last, f.Streams.After = 3, 3 }},
 	"serials":              {"readers/serials", Warning, "different serials", func(f *Facts) { f.Readers[0].Sequence -= 3 }},
-	"serials without NATS": {"readers/serials", Warning, "different serials", func(f *Facts) { f.NATS.Err = away; f.Readers[0].Sequence -= 3 }},
+	"serials without NATS": {"readers/serials", Warning, "different serials", func(f *Facts) { f.NATS.Err = errAway; f.Readers[0].Sequence -= 3 }},
 	"two zones":            {"readers/serials", Critical, "different zones", func(f *Facts) { f.Readers[0].Status.Zone = "other." }},
 	"cut off":              {"readers/cut-off", Warning, "cut off for 40s", soa(func(a *Answer) { a.Extended = []string{"3 (Stale Answer): cut off for 40s"} })},
 	"a reader cut off": {"readers/cut-off", Warning, "http://one:8080: ready, and stale for 9s", func(f *Facts) {
@@ -174,17 +174,17 @@ var ailments = map[string]ailment{
 		f.View.Notes = []Note{{Writer: registry.Observer, Note: registry.Note{Kind: "alarm", Text: "much is withdrawn"}, Stored: now.Add(-5 * time.Minute)}}
 	}},
 
-	"no DNS":             {"dns/answers", Critical, "refused", soa(func(a *Answer) { a.Err = away })},
+	"no DNS":             {"dns/answers", Critical, "refused", soa(func(a *Answer) { a.Err = errAway })},
 	"DNS not ready":      {"dns/answers", Critical, "SERVFAIL", soa(func(a *Answer) { a.RCode, a.Data = "SERVFAIL", nil })},
 	"slow DNS":           {"dns/answers", Warning, "2s", soa(func(a *Answer) { a.Took = 2 * time.Second })},
 	"an old serial":      {"dns/serial", Critical, "the stream stood at", soa(func(a *Answer) { a.Serial -= 2 })},
 	"a serial ahead":     {"dns/serial", Critical, "has not reached", soa(func(a *Answer) { a.Serial += 2 })},
 	"no address":         {"dns/service", Critical, "no address", func(f *Facts) { f.DNS[0].Service.Data = nil }},
 	"a strange address":  {"dns/service", Critical, "198.51.100.9", func(f *Facts) { f.DNS[0].Service.Data = []string{"203.0.113.1", "198.51.100.9"} }},
-	"no service":         {"dns/service", Critical, "refused", func(f *Facts) { f.DNS[0].Service.Err = away }},
+	"no service":         {"dns/service", Critical, "refused", func(f *Facts) { f.DNS[0].Service.Err = errAway }},
 	"a zone for all":     {"dns/transfers", Critical, "gives the whole zone", func(f *Facts) { f.DNS[0].Transfer = "allowed" }},
 	"no transfer":        {"dns/transfers", Warning, "refuses", func(f *Facts) { f.Transfers = "allowed" }},
-	"transfer not known": {"dns/transfers", Unknown, "refused", func(f *Facts) { f.DNS[0].TransferErr = away }},
+	"transfer not known": {"dns/transfers", Unknown, "refused", func(f *Facts) { f.DNS[0].TransferErr = errAway }},
 
 	"no gateway":           {"gateways/declared", Critical, "cobalt has no gateway", changed(func(h *history) { h.cluster("cobalt") })},
 	"nobody reaches it":    {"gateways/reached", Critical, "amber/gw-1 is not reached (2 of 2 vantage points): _dns-one: connection refused; _dns-two: connection refused; its own agent reaches it", unreached("amber", "", "_dns-one", "_dns-two")},
@@ -196,16 +196,16 @@ var ailments = map[string]ailment{
 	"credentials expired":  {"credentials/credentials", Critical, "has expired", func(f *Facts) { f.Credentials.Expires = now.Add(-time.Hour) }},
 	"expire in six days":   {"credentials/credentials", Critical, "in 6 days", func(f *Facts) { f.Credentials.Expires = now.Add(6 * 24 * time.Hour) }},
 	"expire in 20 days":    {"credentials/credentials", Warning, "in 20 days", func(f *Facts) { f.Credentials.Expires = now.Add(20 * 24 * time.Hour) }},
-	"no such credentials":  {"credentials/credentials", Critical, "refused", func(f *Facts) { f.Credentials.Err = away }},
+	"no such credentials":  {"credentials/credentials", Critical, "refused", func(f *Facts) { f.Credentials.Err = errAway }},
 	"told to end":          {"credentials/credentials", Warning, "in 20 days", func(f *Facts) { f.Credentials, f.Rights.Expires = File{}, 20*24*time.Hour }},
 	"a certificate ending": {"credentials/certificates", Warning, "CN=n1", func(f *Facts) { f.Certs[0].Until = now.Add(20 * 24 * time.Hour) }},
 	"one that has ended":   {"credentials/certificates", Critical, "has expired", func(f *Facts) { f.Certs[0].Until = now.Add(-time.Hour) }},
-	"one that is not seen": {"credentials/certificates", Unknown, "refused", func(f *Facts) { f.Certs[0].Err = away }},
+	"one that is not seen": {"credentials/certificates", Unknown, "refused", func(f *Facts) { f.Certs[0].Err = errAway }},
 
 	"this clock":            {"clocks/here", Critical, "80ms ahead", func(f *Facts) { f.NATS.Clock = Interval{79 * time.Millisecond, 81 * time.Millisecond} }},
 	"this clock, a little":  {"clocks/here", Warning, "20ms behind", func(f *Facts) { f.NATS.Clock = Interval{-21 * time.Millisecond, -19 * time.Millisecond} }},
 	"this clock, from afar": {"clocks/here", Unknown, "± 200ms", func(f *Facts) { f.NATS.Clock = Interval{-200 * time.Millisecond, 200 * time.Millisecond} }},
-	"no clock":              {"clocks/here", Unknown, "refused", func(f *Facts) { f.NATS.ClockErr = away }},
+	"no clock":              {"clocks/here", Unknown, "refused", func(f *Facts) { f.NATS.ClockErr = errAway }},
 	"an agent's clock":      {"clocks/agents", Critical, "agent of amber", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{70 * time.Millisecond, 71 * time.Millisecond} })},
 	"one far behind":        {"clocks/agents", Critical, "behind", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{-time.Minute} })},
 	"a little ahead":        {"clocks/agents", Warning, "ahead", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{19 * time.Millisecond, 20 * time.Millisecond} })},
@@ -218,10 +218,14 @@ var ailments = map[string]ailment{
 	}},
 	"the observer's": {"clocks/readers", Critical, "the observer", lease(registry.Observer, func(l *Lease) { l.Ahead = []time.Duration{time.Second} })},
 	"a reader's":     {"clocks/readers", Critical, "http://one:8080", func(f *Facts) { f.Readers[0].Clock = Interval{time.Second, time.Second + 4*time.Millisecond} }},
-	"not seen":       {"clocks/readers", Unknown, "refused", func(f *Facts) { f.Readers[0].ClockErr = away }},
+	"a reader's, and not this machine's": {"clocks/readers", Critical, "http://two:8080", func(f *Facts) {
+		f.NATS.Clock = Interval{time.Second, time.Second + time.Millisecond}
+		f.Readers[0].Clock = Interval{time.Second, time.Second + time.Millisecond}
+	}},
+	"not seen": {"clocks/readers", Unknown, "refused", func(f *Facts) { f.Readers[0].ClockErr = errAway }},
 
 	"a fault":        {"configuration/files", Critical, "unknown field", func(f *Facts) { f.Configs[1].Faults = []string{"edge-sync.yaml:3: gatways: unknown field"} }},
-	"not checked":    {"configuration/files", Unknown, "refused", func(f *Facts) { f.Configs[1].Err = away }},
+	"not checked":    {"configuration/files", Unknown, "refused", func(f *Facts) { f.Configs[1].Err = errAway }},
 	"another zone":   {"configuration/zone", Warning, "global-dns.yaml", func(f *Facts) { f.Configs[0].Zone.TTL = 6 }},
 	"no zone record": {"configuration/zone", Critical, "no zone record", func(f *Facts) { f.withView(newHistory()) }},
 	"names meet":     {"configuration/names", Warning, "default/only-amber and default/only.amber", changed(func(h *history) { h.service("bronze", "only.amber") })},
