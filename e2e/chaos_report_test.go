@@ -22,6 +22,7 @@ type trial struct {
 	Convergence time.Duration `json:"convergence"` // from lifting until both replicas equalled the registries
 	Lost        []string      `json:"lost"`        // where a replica differed from the registries in the end
 	Serials     []string      `json:"serials"`     // where a serial went back
+	Older       []string      `json:"older"`       // likewise, in answers that were marked as stale
 	Verdict     string        `json:"verdict"`
 }
 
@@ -61,7 +62,7 @@ type chaosReport struct {
 
 // steady is the hypothesis of all experiments.
 const steady = "Whoever asks both replicas gets an answer within a second (99.99 %), no answer names a cluster that can't serve or " +
-	"leaves out one that can for longer than 5 s beyond the fault, serials never go back, and soon after the fault both replicas equal the registries at one serial."
+	"leaves out one that can for longer than 5 s beyond the fault, serials never go back but in answers marked as stale (from a checkpoint), and soon after the fault both replicas equal the registries at one serial."
 
 func (r *chaosReport) close() {
 	r.Seconds = time.Since(r.Began).Seconds()
@@ -98,6 +99,9 @@ func (r *chaosReport) page() string {
 	for _, t := range append(slices.Clone(r.Trials), trial{Name: "between", Saw: r.Steady}) {
 		for _, what := range slices.Concat(slices.Sorted(maps.Keys(t.Saw.Wrong)), t.Lost, t.Serials) {
 			fmt.Fprintf(&b, "- %s: %s\n", t.Name, what)
+		}
+		for _, what := range t.Older {
+			fmt.Fprintf(&b, "- %s: %s, in an answer that was marked as stale.\n", t.Name, what)
 		}
 	}
 	fmt.Fprintf(&b, "\n%s, round %q, seed %d, %.0f s; load averages in the end %s.\n", r.Began.UTC().Format("2006-01-02 15:04 UTC"), r.Plan, r.Seed, r.Seconds, r.Loads)

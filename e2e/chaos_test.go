@@ -125,7 +125,7 @@ func (c *chaos) try(t *testing.T, e experiment, w *watcher3, serials *serialWatc
 	r.Convergence = time.Since(lifted)
 	pause(t.Context(), 1100*time.Millisecond) // questions of before are answered, or given up
 	r.Saw = w.disturb(nil)
-	r.Serials = serials.faults()
+	r.Serials, r.Older = serials.take()
 	r.judge(e.limit)
 	return r, before
 }
@@ -240,16 +240,28 @@ func (c *chaos) differencesOf(ctx context.Context, n int, r *chaosReplica) (faul
 
 // serialWatch sees that no replica's serial ever goes back, restarts included.
 type serialWatch struct {
-	mu   sync.Mutex // guards went
+	mu   sync.Mutex // guards what follows
 	went []string
+	said []string // likewise, in answers that said that they are stale: from a checkpoint
 }
 
-func (s *serialWatch) faults() []string {
+func (s *serialWatch) note(what string, stale bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	went := s.went
-	s.went = nil
-	return went
+	if stale {
+		s.said = append(s.said, what)
+	} else {
+		s.went = append(s.went, what)
+	}
+}
+
+// take returns what was noted since the last call.
+func (s *serialWatch) take() (went, said []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	went, said = s.went, s.said
+	s.went, s.said = nil, nil
+	return went, said
 }
 
 func (c *chaos) watchSerials(t *testing.T) (s *serialWatch, stop func()) {
@@ -273,9 +285,7 @@ func (c *chaos) watchSerials(t *testing.T) (s *serialWatch, stop func()) {
 				}
 				now := uint32(serial)
 				if last != 0 && int32(now-last) < 0 { // RFC 1982
-					s.mu.Lock()
-					s.went = append(s.went, fmt.Sprintf("replica %d: serial %d after %d", n, now, last))
-					s.mu.Unlock()
+					s.note(fmt.Sprintf("replica %d: serial %d after %d", n, now, last), len(a.Extended) > 0)
 				}
 				last = now
 			}
