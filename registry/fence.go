@@ -82,7 +82,8 @@ func (c *ClusterState) fenced(epoch, sequence uint64) bool {
 }
 
 // mergeFences adds the fences that an epoch record names, and the record itself
-// when it is the first of its epoch.
+// when it is the first of its epoch. One that stands behind a later epoch's makes
+// nothing void that this does not, and is left out: sequences ascend with epochs.
 func mergeFences(known []Fence, m Message) []Fence {
 	at := map[uint64]uint64{m.Epoch: m.Sequence}
 	for _, list := range [][]Fence{known, m.Event.Takeover.Fences} {
@@ -96,8 +97,16 @@ func mergeFences(known []Fence, m Message) []Fence {
 	for epoch, sequence := range at {
 		fences = append(fences, Fence{Epoch: epoch, Sequence: sequence})
 	}
-	slices.SortFunc(fences, func(a, b Fence) int { return cmp.Compare(a.Epoch, b.Epoch) })
-	return fences[max(0, len(fences)-MaxFences):]
+	slices.SortFunc(fences, func(a, b Fence) int { return cmp.Compare(b.Epoch, a.Epoch) })
+	ascending := fences[:0]
+	for _, f := range fences {
+		if n := len(ascending); n == 0 || f.Sequence < ascending[n-1].Sequence {
+			ascending = append(ascending, f)
+		}
+	}
+	ascending = ascending[:min(len(ascending), MaxFences)]
+	slices.Reverse(ascending)
+	return ascending
 }
 
 // fence takes in what an epoch record, first or repeated, says of epochs, and
