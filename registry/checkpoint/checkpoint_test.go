@@ -316,6 +316,10 @@ func BenchmarkCheckpoint(b *testing.B) {
 		}
 	})
 	b.Run("read", func(b *testing.B) {
+		if _, err := f.Write(c); err != nil {
+			b.Fatal(err)
+		}
+		b.ResetTimer()
 		for b.Loop() {
 			if _, _, err := f.Read(); err != nil {
 				b.Fatal(err)
