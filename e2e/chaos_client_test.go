@@ -31,6 +31,7 @@ type observation struct {
 	Failed      [2]int         `json:"failed"`      // by replica: no answer within a second, or SERVFAIL
 	Marked      int            `json:"marked"`      // answers with an extended error: stale
 	Behind      time.Duration  `json:"behind"`      // the longest for which an answer said what was no longer true
+	Until       time.Duration  `json:"until"`       // from the injection to the last answer that was more than a second behind
 	Wrong       map[string]int `json:"wrong"`       // what was not even true within the allowed time
 }
 
@@ -160,7 +161,11 @@ func (w *watcher3) hold(replica int, q question, a ask.Answer, asked, answered t
 	missed, sure := []string{}, false
 	for _, cluster := range q.clusters {
 		from := w.since(replica, cluster, asked)
-		w.seen.Behind = max(w.seen.Behind, w.behind(q, cluster, given, asked))
+		behind := w.behind(q, cluster, given, asked)
+		w.seen.Behind = max(w.seen.Behind, behind)
+		if w.disturbed != nil && behind > time.Second {
+			w.seen.Until = max(w.seen.Until, asked.Sub(w.disturbed.begun))
+		}
 		if given[cluster] {
 			if !truth.could(cluster, q.service, true, from, answered) {
 				w.wrong(replica, q, a, cluster+" is not registered")

@@ -87,15 +87,15 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 func (r *chaosReport) page() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# chaos\n\nReal processes are broken one after another, while registries change and clients ask.\n\n**Hypothesis**: %s\n\n", r.Hypothesis)
-	b.WriteString("| fault | injection | for | queries: all, at both failed, at one failed | stale, marked | behind at most | converged after | changes: all, lost | verdict |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| fault | injection | for | queries: all, at both failed, at one failed | stale, marked | behind at most | behind until | converged after | changes: all, lost | verdict |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, t := range r.Trials {
-		fmt.Fprintf(&b, "| %s | %s | %s | %d, %d, %d | %d | %s | %s | %d, %d | %s |\n", t.Name, t.Injection, seconds(t.Lasted),
-			t.Saw.Queries, t.Saw.Unavailable, t.Saw.Failed[0]+t.Saw.Failed[1]-2*t.Saw.Unavailable, t.Saw.Marked, seconds(t.Saw.Behind), seconds(t.Convergence), t.Changes, len(t.Lost), t.Verdict)
+		fmt.Fprintf(&b, "| %s | %s | %s | %d, %d, %d | %d | %s | %s | %s | %d, %d | %s |\n", t.Name, t.Injection, seconds(t.Lasted),
+			t.Saw.Queries, t.Saw.Unavailable, t.Saw.Failed[0]+t.Saw.Failed[1]-2*t.Saw.Unavailable, t.Saw.Marked, seconds(t.Saw.Behind), seconds(t.Saw.Until), seconds(t.Convergence), t.Changes, len(t.Lost), t.Verdict)
 	}
-	fmt.Fprintf(&b, "| nothing | between the experiments | | %d, %d, %d | %d | %s | | | %s |\n", r.Steady.Queries, r.Steady.Unavailable,
+	fmt.Fprintf(&b, "| nothing | between the experiments | | %d, %d, %d | %d | %s | | | | %s |\n", r.Steady.Queries, r.Steady.Unavailable,
 		r.Steady.Failed[0]+r.Steady.Failed[1]-2*r.Steady.Unavailable, r.Steady.Marked, seconds(r.Steady.Behind), verdict(r.Steady))
 	fmt.Fprintf(&b, "\n- Without an answer from either replica: %.4f %% of all queries (at most 0.01 %%).\n- Convergence from the moment at which a fault was lifted: p50 %s, max %s.\n", 100*r.Unavailable, seconds(r.P50), seconds(r.Max))
-	b.WriteString("- *Behind* is the age of the oldest answer of either replica: for how long what it said had not been true. While a cluster's agent is away nobody can know of its changes.\n")
+	b.WriteString("- *Behind* is the age of the oldest answer of either replica: for how long what it said had not been true. *Behind until*: from the injection to the last answer of either that was more than a second old. While a cluster's agent is away nobody can know of its changes.\n")
 	for _, t := range append(slices.Clone(r.Trials), trial{Name: "between", Saw: r.Steady}) {
 		for _, what := range slices.Concat(slices.Sorted(maps.Keys(t.Saw.Wrong)), t.Lost, t.Serials) {
 			fmt.Fprintf(&b, "- %s: %s\n", t.Name, what)

@@ -97,7 +97,7 @@ func TestChaos(t *testing.T) {
 func sum(a, b observation) observation {
 	a.Queries, a.Unavailable, a.Marked = a.Queries+b.Queries, a.Unavailable+b.Unavailable, a.Marked+b.Marked
 	a.Failed[0], a.Failed[1] = a.Failed[0]+b.Failed[0], a.Failed[1]+b.Failed[1]
-	a.Behind = max(a.Behind, b.Behind)
+	a.Behind, a.Until = max(a.Behind, b.Behind), max(a.Until, b.Until)
 	for what, n := range b.Wrong {
 		a.Wrong[what] += n
 	}
