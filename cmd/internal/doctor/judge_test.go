@@ -205,6 +205,7 @@ var ailments = map[string]ailment{
 	"this clock":            {"clocks/here", Critical, "80ms ahead", func(f *Facts) { f.NATS.Clock = Interval{79 * time.Millisecond, 81 * time.Millisecond} }},
 	"this clock, a little":  {"clocks/here", Warning, "20ms behind", func(f *Facts) { f.NATS.Clock = Interval{-21 * time.Millisecond, -19 * time.Millisecond} }},
 	"this clock, from afar": {"clocks/here", Unknown, "± 200ms", func(f *Facts) { f.NATS.Clock = Interval{-200 * time.Millisecond, 200 * time.Millisecond} }},
+	"this clock, one-sided": {"clocks/here", Unknown, "± 110ms", func(f *Facts) { f.NATS.Clock = Interval{-200 * time.Millisecond, 20 * time.Millisecond} }},
 	"no clock":              {"clocks/here", Unknown, "refused", func(f *Facts) { f.NATS.ClockErr = errAway }},
 	"an agent's clock":      {"clocks/agents", Critical, "agent of amber", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{70 * time.Millisecond, 71 * time.Millisecond} })},
 	"one far behind":        {"clocks/agents", Critical, "behind", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{-time.Minute} })},
@@ -305,6 +306,33 @@ func TestEveryAilmentIsFound(t *testing.T) {
 		if name := string(c.category) + "/" + c.name; !covered[name] {
 			t.Errorf("nothing makes the check %s fail", name)
 		}
+	}
+}
+
+// TestWhatIsNotKnownIsNotHealthy takes the sources away, one after another.
+func TestWhatIsNotKnownIsNotHealthy(t *testing.T) {
+	for name, test := range map[string]struct {
+		harm    func(*Facts)
+		unknown []string // checks that then can't be told
+	}{
+		"NATS":    {func(f *Facts) { *f = Facts{NATS: Server{Err: errAway}} }, []string{"nats/storage", "clusters/agents", "clusters/brakes", "readers/lag", "dns/serial", "gateways/reached", "clocks/agents", "configuration/names"}},
+		"streams": {func(f *Facts) { f.Streams.Err = errAway }, []string{"nats/replicas", "nats/history", "clusters/agents", "readers/lag", "dns/serial", "clocks/readers"}},
+		"view":    {func(f *Facts) { f.View = View{Err: errAway} }, []string{"clusters/agents", "clusters/takeovers", "clusters/state", "gateways/declared", "dns/service", "configuration/zone"}},
+		"signs":   {func(f *Facts) { f.Signs = Signs{Err: errAway} }, []string{"clusters/agents", "clusters/registries", "readers/observer", "gateways/reached", "clocks/agents"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := sound()
+			test.harm(f)
+			said := map[string]Status{}
+			for _, finding := range Judge(f, nil).Findings {
+				said[string(finding.Category)+"/"+finding.Check] = finding.Status
+			}
+			for _, check := range test.unknown {
+				if said[check] != Unknown {
+					t.Errorf("%s is %q", check, said[check])
+				}
+			}
+		})
 	}
 }
 
