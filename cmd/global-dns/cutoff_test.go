@@ -226,3 +226,20 @@ func TestACheckpointThatCanNotBeUsed(t *testing.T) {
 		}
 	})
 }
+
+// A replica that knows nothing does not give a stream that was made in another's place
+// the zone record of its configuration, as long as one that knows better may be there.
+func TestANewReplicaLeavesTheZoneToOthers(t *testing.T) {
+	s := streamtest.Start(t)
+	direct := streamtest.Connect(t, s)
+	if _, _, err := direct.CreateStreams(t.Context(), stream.Settings{First: 1_000_000}); err != nil {
+		t.Fatal(err)
+	}
+	n := startNode(t, s.ClientURL(), "")
+	time.Sleep(2 * time.Second)
+	zone := registry.ZoneRecord{Name: "mesh.internal.", TTL: 9, NegativeTTL: 5, Contact: "hostmaster.mesh.internal."}
+	if _, err := direct.Put(t.Context(), zoneEvent(zone), 0); err != nil {
+		t.Fatalf("a record stands already: %v", err)
+	}
+	streamtest.Eventually(t, 10*time.Second, "it has it", func() bool { return n.replica.Ready() == nil && n.store.View().Zone().TTL == 9 })
+}

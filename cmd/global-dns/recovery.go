@@ -107,3 +107,28 @@ func (c *connection) end(ctx context.Context, known uint64) (state stream.State,
 	}
 	return state, nil
 }
+
+// othersPatience is how long a replica that knows of no zone record leaves it to others
+// to write it, on a stream that takes the place of another.
+const othersPatience = 10 * time.Second
+
+// leaveZoneToOthers waits, on a stream that was made in another's place, for a replica
+// that knows the zone record which stood there: the configuration's is only a seed.
+func (c *connection) leaveZoneToOthers(ctx context.Context) {
+	look := time.NewTicker(lookPause)
+	defer look.Stop()
+	for deadline := time.Now().Add(othersPatience); time.Now().Before(deadline) && c.views.View().Zone() == nil; {
+		state, err := c.State(ctx)
+		if err != nil || state.Began <= 1 {
+			return
+		}
+		if _, found, err := c.Last(ctx, replica.ZoneFact); err != nil || found {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}

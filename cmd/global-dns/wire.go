@@ -211,6 +211,7 @@ func (c *connection) prepareStreams(ctx context.Context, known uint64) error {
 // keepZone makes sure that a zone record stands, and looks after its age.
 func (c *connection) keepZone(ctx context.Context) error {
 	said := registry.ZoneRecord{}
+	c.leaveZoneToOthers(ctx)
 	for {
 		configured := *c.seed.Load()
 		ours := configured
