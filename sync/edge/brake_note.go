@@ -32,8 +32,9 @@ func (b *brake) names() []string {
 	return names
 }
 
-// due returns when something is to be done that no word of the registry brings.
-func (b *brake) due() (at time.Time, ok bool) {
+// due returns when something is to be done that no word of the registry brings. A hold
+// whose time is over and that still stands waits for such a word.
+func (b *brake) due(now time.Time) (at time.Time, ok bool) {
 	if len(b.closed) > 0 {
 		return time.Time{}, true
 	}
@@ -41,7 +42,9 @@ func (b *brake) due() (at time.Time, ok bool) {
 	if h == nil {
 		return at, false
 	}
-	at = h.until
+	if now.Before(h.until) {
+		at = h.until
+	}
 	if !h.untold.IsZero() {
 		note := earliest(h.moved.Add(noteRests), h.untold.Add(noteWaits))
 		at = earliest(at, note)

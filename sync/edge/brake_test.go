@@ -147,7 +147,7 @@ func TestWhenTheBrakeTells(t *testing.T) {
 	at := func(ms int) time.Time { return noon.Add(time.Duration(ms) * time.Millisecond) }
 	due := func(ms int, want string) {
 		t.Helper()
-		got, ok := b.due()
+		got, ok := b.due(at(ms))
 		text := "never"
 		if ok {
 			text = got.Sub(noon).String()

@@ -100,7 +100,11 @@ func (l *leader) brakeNow() {
 	if l.brake == nil {
 		return
 	}
-	for _, k := range append(l.obey(), l.brake.tick(l.clock.now())...) {
+	due := l.obey()
+	if l.agent.intake.latest().fault == nil { // else the registry may have it all again, and can't say so
+		due = append(due, l.brake.tick(l.clock.now())...)
+	}
+	for _, k := range due {
 		l.outbox.mark(k, registry.CauseChange, time.Now())
 	}
 	if l.lost.holding != l.brake.holding() {
@@ -114,7 +118,7 @@ func (l *leader) brakeDue() <-chan time.Time {
 	if l.brake == nil {
 		return nil
 	}
-	at, ok := l.brake.due()
+	at, ok := l.brake.due(l.clock.now())
 	switch {
 	case !ok:
 		l.alarm = nil

@@ -202,6 +202,7 @@ func (l *leader) flush(ctx context.Context) error {
 			return err
 		}
 		l.take()
+		l.brakeNow() // it may have taken long
 	}
 }
 

@@ -1,0 +1,49 @@
+package edge_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// Nobody can tell what the registry would say now: perhaps it has all of it again.
+func TestWhatIsHeldBackDoesNotPassWhileTheRegistryCantBeRead(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		b := w.lose(t)
+		a.source.set(func(s *source) { s.watchErr, s.readErr = errRegistry, errRegistry })
+		time.Sleep(time.Minute)
+		w.catalogue.replace(services(100)...)
+		time.Sleep(20 * time.Minute)
+		w.mustStand(t, registry.NewSnapshot("", services(100)...))
+		a.source.set(func(s *source) { s.watchErr, s.readErr = nil, nil })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		w.ends(t, b.ID, registry.BrakeReturned)
+	})
+}
+
+func TestAHoldWhoseTimeIsOverPassesBeforeAnythingIsPublished(t *testing.T) {
+	inWorld(t, newWorld(services(8)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		before := w.sequence()
+		a.link.set(func(k *link) { k.down = true })
+		w.catalogue.put(service("s0000", 3)) // the agent waits for its acknowledgement
+		time.Sleep(10 * time.Second)
+		w.catalogue.put(service("late", 40))
+		time.Sleep(10 * time.Second)
+		w.catalogue.remove("late")
+		time.Sleep(20 * time.Minute)
+		a.link.set(func(k *link) { k.down = false })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for _, m := range w.since(before) {
+			if m.Event.Service != nil && m.Event.Service.Name == "late" {
+				t.Errorf("sequence %d says that late has %d instances: it has come and gone unseen", m.Sequence, m.Event.Service.Total)
+			}
+		}
+		w.mustEqual(t, w.catalogue.now())
+	})
+}
