@@ -69,10 +69,11 @@ func judgeClockHere(f *Facts) []Finding {
 // truth, which lies at most the way above.
 func offset(seen []time.Duration, way time.Duration) Interval {
 	low := slices.Max(seen)
+	waits := low - slices.Min(seen) // they differ by what they waited, and so may the quickest have
 	if len(seen) == 1 {
-		way += oneSample // it may have waited somewhere
+		waits = oneSample
 	}
-	return Interval{Low: low, High: low + way}
+	return Interval{Low: low, High: low + way + waits}
 }
 
 // oneSample is what a single message may have waited on a machine that has much to do.

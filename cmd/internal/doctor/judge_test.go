@@ -209,6 +209,7 @@ var ailments = map[string]ailment{
 	"no clock":              {"clocks/here", Unknown, "refused", func(f *Facts) { f.NATS.ClockErr = errAway }},
 	"an agent's clock":      {"clocks/agents", Critical, "agent of amber", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{70 * time.Millisecond, 71 * time.Millisecond} })},
 	"one far behind":        {"clocks/agents", Critical, "behind", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{-time.Minute} })},
+	"one that stutters":     {"clocks/agents", Unknown, "±", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{-90 * time.Millisecond, -300 * time.Millisecond} })},
 	"a little ahead":        {"clocks/agents", Warning, "ahead", lease("amber", func(l *Lease) { l.Ahead = []time.Duration{19 * time.Millisecond, 20 * time.Millisecond} })},
 	"a vantage point's": {"clocks/readers", Critical, "_dns-one", func(f *Facts) {
 		for n, r := range f.Signs.Reports {
