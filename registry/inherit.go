@@ -97,7 +97,8 @@ func (f *Fold) Settle(id ClusterID) {
 	var left []ServiceKey
 	for _, n := range f.names.freeze().all() {
 		for _, e := range n.Entries {
-			if r := e.find(id); r != nil && r.Sequence == 0 {
+			fact := Fact{Writer: Writer(id), Kind: KindService, Service: e.Key}
+			if r := e.find(id); r != nil && r.Sequence == 0 && f.quarantine[fact] == 0 { // else it was said again, and nobody can read what
 				left = append(left, e.Key)
 			}
 		}
