@@ -24,6 +24,7 @@ func TestChaosChecker(t *testing.T) {
 	for _, c := range []struct {
 		what    string
 		fault   *disturbance
+		marked  []string
 		replica int
 		local   bool
 		rcode   string
@@ -46,6 +47,9 @@ func TestChaosChecker(t *testing.T) {
 		{what: "its agent can't say it, another is missing", fault: frozen, data: []string{"a"}, at: 200, wrong: true},
 		{what: "this replica can't know it", fault: silent, replica: 1, data: []string{"a", "b"}, at: 200},
 		{what: "the other could", fault: silent, replica: 0, data: []string{"a", "b"}, at: 200, wrong: true},
+		{what: "missing, and the replica has no excuse", fault: silent, replica: 1, data: []string{"a"}, at: 100, wrong: true},
+		{what: "missing as of its checkpoint", fault: silent, replica: 1, marked: []string{"3 (Stale Answer): started from a checkpoint"}, data: []string{"a"}, at: 100},
+		{what: "nothing as of its checkpoint", fault: silent, replica: 1, marked: []string{"3 (Stale Answer): started from a checkpoint"}, at: 100, wrong: true},
 		{what: "taken for dead where another serves", fault: judged, data: []string{"a"}, at: 50},
 		{what: "taken for dead where nobody does", fault: judged, at: 200, wrong: true},
 	} {
@@ -57,7 +61,7 @@ func TestChaosChecker(t *testing.T) {
 		if c.rcode == "" {
 			c.rcode = "NOERROR"
 		}
-		w.hold(c.replica, q, ask.Answer{RCode: c.rcode, Data: c.data}, at(c.at), at(c.at+0.01))
+		w.hold(c.replica, q, ask.Answer{RCode: c.rcode, Data: c.data, Extended: c.marked}, at(c.at), at(c.at+0.01))
 		if wrong := len(w.seen.Wrong) > 0; wrong != c.wrong {
 			t.Errorf("%s: wrong is %v: %v", c.what, wrong, w.seen.Wrong)
 		}

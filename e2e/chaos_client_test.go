@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +14,8 @@ import (
 )
 
 // allowedLag is how long an answer may say what was true before, when nothing is wrong.
-const allowedLag = 5 * time.Second
+// A replica that was started again may answer as of its checkpoint, and says so.
+const allowedLag, checkpointAge = 5 * time.Second, 6 * time.Second
 
 // disturbance is a fault that holds up what a cluster's agent or a replica says. It
 // lasts until everything is right again. While it does, an answer may be as old as it.
@@ -159,9 +161,14 @@ func (w *watcher3) hold(replica int, q question, a ask.Answer, asked, answered t
 	}
 	truth := w.chaos.truth
 	missed, sure := []string{}, false
+	old := w.disturbed != nil && w.disturbed.replica == replica && slices.ContainsFunc(a.Extended, func(e string) bool { return strings.Contains(e, "checkpoint") })
 	for _, cluster := range q.clusters {
 		from := w.since(replica, cluster, asked)
-		behind := w.behind(q, cluster, given, asked)
+		if old {
+			from = from.Add(-checkpointAge)
+		}
+		judged := w.judged(cluster, q) || old && len(q.clusters) > 1 // or was, as of the checkpoint
+		behind := w.behind(q, cluster, given, asked, judged)
 		w.seen.Behind = max(w.seen.Behind, behind)
 		if w.disturbed != nil && behind > time.Second {
 			w.seen.Until = max(w.seen.Until, asked.Sub(w.disturbed.begun))
@@ -174,7 +181,7 @@ func (w *watcher3) hold(replica int, q question, a ask.Answer, asked, answered t
 		}
 		if !truth.could(cluster, q.service, false, from, answered) {
 			sure = true
-			if !w.judged(cluster, q) {
+			if !judged {
 				missed = append(missed, cluster)
 			}
 		}
@@ -186,8 +193,8 @@ func (w *watcher3) hold(replica int, q question, a ask.Answer, asked, answered t
 
 // behind tells how old an answer's word about one cluster is. Where somebody else serves,
 // a cluster that is missing may have been judged, which says nothing of its age.
-func (w *watcher3) behind(q question, cluster string, given map[string]bool, asked time.Time) time.Duration {
-	if !given[cluster] && w.judged(cluster, q) && len(given) > 0 {
+func (w *watcher3) behind(q question, cluster string, given map[string]bool, asked time.Time, judged bool) time.Duration {
+	if !given[cluster] && judged && len(given) > 0 {
 		return 0
 	}
 	return w.chaos.truth.behind(cluster, q.service, given[cluster], asked)
