@@ -45,7 +45,7 @@ func (w *world) disturb() {
 				s.unreached = now
 			}
 		}
-		if all || !leads || s.down {
+		if all || !leads || s.down || w.losses > 0 && w.stream.now().Before(w.stream.shown) {
 			s.disturbed = now
 		}
 	}

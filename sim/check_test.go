@@ -315,7 +315,7 @@ func (c *checker) replayed() {
 func (c *checker) kept(r *reader, v *registry.View) {
 	facts := factsOf(v)
 	for s := range r.facts {
-		if _, there := facts[s]; there || c.world.hostile(s.cluster) || c.world.losses > 0 && !c.world.registered(s) || c.mayForget(s, v.Sequence()) {
+		if _, there := facts[s]; there || c.world.hostile(s.cluster) || c.world.losses > 0 && !c.says(s) || c.mayForget(s, v.Sequence()) {
 			continue
 		}
 		c.fail(deletion, "%s at sequence %d no longer knows %s of %s", r.name, v.Sequence(), s.service, s.cluster)
@@ -323,15 +323,10 @@ func (c *checker) kept(r *reader, v *registry.View) {
 	r.facts = facts
 }
 
-// registered reports whether a service has an instance.
-func (w *world) registered(of standing) bool {
-	for _, s := range w.sites {
-		if s.id == of.cluster {
-			service := s.truth.Service(of.service)
-			return service != nil && len(service.Instances) > 0
-		}
-	}
-	return false
+// says reports whether the stream that is there says anything of a service.
+func (c *checker) says(s standing) bool {
+	_, there := c.facts[s]
+	return there
 }
 
 // mayForget reports whether something on the stream said that a service is to be forgotten.
@@ -400,6 +395,10 @@ func between(must, v *registry.View) string {
 	return fmt.Sprintf("sequence %d and not %d, stamps, or states: %d and not %d, orders: %d and not %d", v.Sequence(), must.Sequence(), len(v.States()), len(must.States()), len(v.Orders()), len(must.Orders()))
 }
 
+// settled is how long an instance must have been registered: what has just come back may
+// be part of a reading that is held back until a second one confirms it.
+const settled = 20 * time.Second
+
 // revives is how long after it went an instance may come back because the brake is put:
 // what was withdrawn within its window is part of the loss.
 const revives = 3 * time.Minute
@@ -422,7 +421,7 @@ func (c *checker) made(a *agent, e *registry.Event) {
 	s, key := a.site, e.Service.Key()
 	for _, i := range prior {
 		since := s.since[place{key, i.ID}]
-		if since > 0 && since <= a.source.honest && !has(e.Service.Instances, i.ID) {
+		if since > 0 && since <= a.source.honest && time.Since(s.begun[place{key, i.ID}]) > settled && !has(e.Service.Instances, i.ID) {
 			c.fail(noLoss, "%s withdraws %s of %s, which has been registered since version %d; it was shown %d", a.name, i.ID, key, since, a.source.honest)
 		}
 	}
@@ -431,7 +430,7 @@ func (c *checker) made(a *agent, e *registry.Event) {
 		if s.since[p] > 0 || has(prior, i.ID) || c.world.losses > 0 && time.Since(c.world.lostAt) < inTimeAfter || s.ended[p].version > a.source.honest {
 			continue
 		}
-		if time.Since(s.ended[p].at) > revives && time.Since(c.withdrawn[whose{s.id, p}]) > revives { // else the brake may have found that it was part of a greater loss
+		if time.Since(s.disturbed) > inTimeAfter && time.Since(s.ended[p].at) > revives && time.Since(c.withdrawn[whose{s.id, p}]) > revives { // else the brake may have found that it was part of a greater loss
 			c.fail(noGhost, "%s publishes %s of %s, which went with version %d; it was shown %d", a.name, i.ID, key, s.ended[p].version, a.source.honest)
 		}
 	}

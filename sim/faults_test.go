@@ -150,6 +150,7 @@ func (w *world) heal() {
 		}
 	}
 	w.remains()
+	w.setRight()
 	for _, o := range w.check.view.Orders() {
 		w.order(nil, registry.Order{Kind: o.Kind, Target: o.Target, By: "the simulation", Reason: "healed", Lifted: true}, registry.CauseChange)
 	}

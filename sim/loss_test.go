@@ -80,6 +80,17 @@ func (w *world) remains() {
 	}
 }
 
+// setRight lets the stream's clock show no less than it has shown before, where it was
+// lost: who had begun an epoch that is lost would else begin the next one with a lower
+// number, which readers that knew the lost one take for an older one until the clock has
+// come so far. That both happen is known to be beyond what is mended by itself.
+func (w *world) setRight() {
+	if w.losses > 0 && w.stream.now().Before(w.stream.shown) {
+		w.stream.turn(w.stream.shown.Sub(w.stream.now())+time.Second, w.stream.drift)
+		w.note("", "the stream's clock is set right", "", 0)
+	}
+}
+
 // recovery is what a replica needs where the stream is lost.
 type recovery struct {
 	*tail

@@ -44,6 +44,10 @@ var (
 	errConsumer = errors.New("the consumer is gone")
 )
 
+// longestWay is how late a request may arrive: well within the time for which the server
+// remembers message ids.
+const longestWay = time.Minute
+
 // callBound is how long a call waits for its answer.
 const callBound = 5 * time.Second
 
@@ -117,6 +121,7 @@ func (w *world) settle() {
 		}
 		return o.gone.Load()
 	})
+	w.late = slices.DeleteFunc(w.late, func(o *operation) bool { return time.Since(o.at) > longestWay })
 	for _, o := range arrived {
 		w.operations++
 		o.number, o.at = w.operations, time.Now()

@@ -105,7 +105,7 @@ func run(t *testing.T, first uint64, count int, f func(result)) (last uint64) {
 		f(r)
 	}
 	if err := command.Wait(); !done && t.Context().Err() == nil {
-		f(result{seed: last, failure: fmt.Sprintf("seed %d, invariant %v: the process ended (%v)\n%s\nreplay: go test ./sim -run TestSeeds -sim.seed=%d -sim.steps=%d\n",
+		f(result{seed: last, failure: fmt.Sprintf("seed %d, invariant %v: the process ended (%v)\n%s\nreplay: go test ./sim -run '^TestSeeds$' -sim.seed=%d -sim.steps=%d\n",
 			last, flow, err, tailOf(said.String()), last, *stepsFlag)})
 	}
 	return last

@@ -15,9 +15,10 @@ type site struct {
 	world     *world
 	id        registry.ClusterID
 	truth     registry.Snapshot
-	version   int           // of the truth
-	since     map[place]int // the version from which on an instance has always been there
-	ended     map[place]end // when it was last seen to go
+	version   int                 // of the truth
+	since     map[place]int       // the version from which on an instance has always been there
+	begun     map[place]time.Time // when it was last seen to come
+	ended     map[place]end       // when it was last seen to go
 	changed   map[registry.ServiceKey]time.Time
 	down      bool      // the registry can't be read
 	lie       string    // what the next read says instead of the truth: empty, half, old
@@ -42,7 +43,7 @@ type end struct {
 
 func newSite(w *world, n int) *site {
 	s := &site{
-		world: w, id: registry.ClusterID(fmt.Sprintf("c%d", n)), since: map[place]int{}, ended: map[place]end{},
+		world: w, id: registry.ClusterID(fmt.Sprintf("c%d", n)), since: map[place]int{}, begun: map[place]time.Time{}, ended: map[place]end{},
 		changed: map[registry.ServiceKey]time.Time{}, reached: map[string]bool{},
 	}
 	for g := range 1 + w.rng.IntN(2) {
@@ -102,7 +103,7 @@ func (s *site) become(next registry.Snapshot) {
 			for _, i := range c.New.Instances {
 				there[i.ID] = true
 				if p := (place{c.Key, i.ID}); s.since[p] == 0 {
-					s.since[p] = s.version
+					s.since[p], s.begun[p] = s.version, time.Now()
 				}
 			}
 		}
