@@ -68,10 +68,10 @@ func judgeClockHere(f *Facts) []Finding {
 // wrote was on its way for a while: the largest of what was seen is the nearest to the
 // truth, which lies at most the way above.
 func offset(seen []time.Duration, way time.Duration) Interval {
-	low := slices.Max(seen)
-	waits := low - slices.Min(seen) // they differ by what they waited, and so may the quickest have
-	if len(seen) == 1 {
-		waits = oneSample
+	sorted := slices.Sorted(slices.Values(seen))
+	low, waits := sorted[len(sorted)-1], oneSample
+	if len(sorted) > 1 {
+		waits = low - sorted[len(sorted)-2] // the two that waited least differ, and so may the best have waited
 	}
 	return Interval{Low: low, High: low + way + waits}
 }
