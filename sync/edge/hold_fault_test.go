@@ -47,3 +47,20 @@ func TestAHoldWhoseTimeIsOverPassesBeforeAnythingIsPublished(t *testing.T) {
 		w.mustEqual(t, w.catalogue.now())
 	})
 }
+
+// The watch itself has taken back what was in doubt, so nobody needs the second read any
+// more: its failure must not stand as the registry's until the next change.
+func TestASecondReadThatFailsTooLateIsNoFault(t *testing.T) {
+	inWorld(t, unbraked(services(10)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		a.source.set(func(s *source) { s.readTakes, s.readErr = 3*time.Second, errRegistry })
+		w.catalogue.replace(services(2)...)
+		time.Sleep(time.Second)
+		w.catalogue.replace(services(10)...)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if err := a.Status().RegistryFault; err != nil {
+			t.Errorf("the registry is read, and the agent says: %v", err)
+		}
+	})
+}

@@ -146,6 +146,16 @@ func (i *intake) fail(err error) {
 	i.failLocked(err)
 }
 
+// failToConfirm is fail while something is held: what the watch has taken back meanwhile
+// needs no second read.
+func (i *intake) failToConfirm(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.held != nil {
+		i.failLocked(err)
+	}
+}
+
 func (i *intake) failLocked(err error) {
 	if i.current.fault == nil || i.current.fault.Error() != err.Error() {
 		i.logger.Warn("registry can't be read or trusted: what is published stands", "err", err)
@@ -208,7 +218,7 @@ func (i *intake) confirm(ctx context.Context) {
 			wait := confirmPatience // perhaps what was gone is back, and the watch about to say so
 			switch {
 			case err != nil:
-				i.fail(fmt.Errorf("much seems to be gone and a second read fails: %w", err))
+				i.failToConfirm(fmt.Errorf("much seems to be gone and a second read fails: %w", err))
 				wait = retry.NextBackOff()
 			case i.believe(held, second):
 				continue
