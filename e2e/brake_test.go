@@ -71,7 +71,7 @@ func TestMassWithdrawal(t *testing.T) {
 			t.Parallel()
 			m, r := newMesh(t), make(t)
 			for n := range 100 {
-				r.put(t, fmt.Sprintf("bulk-%d", n), instance{id: "only", address: "10.1.0.1", port: 1000 + n})
+				r.put(t, fmt.Sprintf("bulk-%d", n), instance{id: fmt.Sprintf("only-%d", n), address: "10.1.0.1", port: 1000 + n})
 			}
 			r.put(t, "stays", first, second)
 			agent := m.agent(t, "amber", amberGateway, r.source())
@@ -100,7 +100,7 @@ func TestMassWithdrawal(t *testing.T) {
 				return nil
 			})
 
-			r.put(t, "newcomer", first)
+			r.put(t, "newcomer", instance{id: "n1", address: "10.1.0.2", port: 80})
 			m.answers(t, "newcomer.svc.mesh.internal.", "A", amberGateway)
 			sick := first
 			sick.bad = true

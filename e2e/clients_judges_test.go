@@ -83,7 +83,7 @@ var digJudges = []judged{
 	{with: "+norec www.example.org", want: []string{`status: REFUSED`, `EDE: 20`, `flags: qr;`}},
 	{with: "+norec mesh.internal AXFR", want: []string{`Transfer failed`}},
 	{with: "+norec +tcp _http._tcp." + web + " SRV", want: []string{`SRV\s+0 1 \d+ gw-1\.amber\.gw\.mesh\.internal\.`, `gw-1\.amber\.gw\.mesh\.internal\.\s+5\s+IN\s+A\s+127\.0\.1\.1`}},
-	{with: "+norec +noedns +opcode=NOTIFY " + web, want: []string{`status: NOTIMP`}},
+	{with: "+norec +noedns +opcode=NOTIFY " + web, want: []string{`status: NOTAUTH`}},
 	{with: "+norec +noedns +opcode=UPDATE " + web, want: []string{`status: NOTIMP`}},
 	{with: "+norec +header-only", want: []string{`status: (FORMERR|NOERROR)`}},
 	{with: "+norec " + web + " TYPE65280", want: []string{`status: NOERROR`, `ANSWER: 0, AUTHORITY: 1`}},

@@ -117,7 +117,11 @@ func packetCases() map[string]packetCase {
 	for opcode := 1; opcode < 16; opcode++ { // with every flag that there is
 		packet := raw([4]uint16{1}, wireQuestion)
 		packet[2], packet[3] = byte(opcode)<<3|0x07, 0xff
-		all[fmt.Sprintf("opcode %d", opcode)] = packetCase{packet, dns.RcodeNotImplemented}
+		rcode := dns.RcodeNotImplemented
+		if opcode == dns.OpcodeNotify {
+			rcode = dns.RcodeNotAuth // RFC 1996 §3.10: nobody is our primary
+		}
+		all[fmt.Sprintf("opcode %d", opcode)] = packetCase{packet, rcode}
 	}
 	return all
 }
