@@ -138,7 +138,7 @@ func (c *checker) onlyOne(k kept, v *registry.View) {
 		gone := k.Event != nil && k.Event.State != nil && k.Event.State.Cluster == s.cluster
 		switch {
 		case c.world.hostile(s.cluster) && own: // it may do to itself what it likes
-		case !there && !(about && forgotten) && !gone:
+		case !there && (!about || !forgotten) && !gone:
 			c.fail(deletion, "sequence %d (%s %s) made %s in %s unknown", k.Sequence, k.Fact.Writer, k.Fact.Kind, s.service, s.cluster)
 		case there && now != was && !about:
 			i := deletion

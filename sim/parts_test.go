@@ -129,7 +129,7 @@ func (r *reader) start() {
 	k := &link{world: w, name: r.name}
 	r.store, r.shown, r.facts, r.served = &registry.Store{}, nil, nil, 0
 	r.disturbed = time.Now()
-	r.tail = &tail{link: k, role: "replica", tried: map[string]*pauses{}, slow: func() int { return 1 + w.rng.IntN(w.pieces) }, repeats: func() int {
+	r.tail = &tail{link: k, role: "replica", tried: newPauses(), slow: func() int { return 1 + w.rng.IntN(w.pieces) }, repeats: func() int {
 		if w.rng.IntN(20) == 0 {
 			return w.rng.IntN(6)
 		}
@@ -139,7 +139,7 @@ func (r *reader) start() {
 	r.replica = replica.New(r.store, r.tail, silent{}, r.logger())
 	made, err := observer.New(observer.Config{
 		Agent: fmt.Sprint(r.name, ".", r.starts), Logger: r.logger(), Metrics: silent{}, Timing: w.observerTiming,
-	}, w.observing, r.store, r.log, &tail{link: k, role: "observer", tried: map[string]*pauses{}})
+	}, w.observing, r.store, r.log, &tail{link: k, role: "observer", tried: newPauses()})
 	if err != nil {
 		panic(err)
 	}

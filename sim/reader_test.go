@@ -35,14 +35,14 @@ type pauses struct {
 	failures     int
 }
 
+// newPauses has one for each that may wait at the same time.
+func newPauses() map[string]*pauses { return map[string]*pauses{"follow": {}, "leases": {}} }
+
 // rest waits until the longest pause is over that the replica may make before it tries
 // again: it draws them at random, and what follows must not depend on that.
 func (k *tail) rest(ctx context.Context, what string) error {
 	p := k.tried[what]
-	if p == nil {
-		p = &pauses{}
-		k.tried[what] = p
-	} else {
+	if !p.began.IsZero() {
 		if time.Since(p.began) > time.Minute+20*time.Second {
 			p.failures = 0
 		}
@@ -69,7 +69,6 @@ func (k *tail) Follow(ctx context.Context, f func([]registry.Message, bool) erro
 	lost := func() bool {
 		return begun && (!s.created.Equal(created) || at > s.end() || at > 0 && at >= s.first && s.at(at).id != id)
 	}
-	k.atEnd = func() bool { return caughtUp && !lost() && next > s.end() }
 	for {
 		var batch []registry.Message
 		var atEnd bool
@@ -78,6 +77,7 @@ func (k *tail) Follow(ctx context.Context, f func([]registry.Message, bool) erro
 				return fmt.Errorf("%w: by the simulation", replica.ErrLost)
 			}
 			if !begun {
+				k.atEnd = func() bool { return caughtUp && !lost() && next > s.end() }
 				begun, created, backlog, next = true, s.created, s.lastPerFact(""), s.end()+1
 				if at = s.end(); at >= s.first {
 					id = s.at(at).id

@@ -145,7 +145,7 @@ func TestSeeds(t *testing.T) {
 	case count == 0 && testing.Short():
 		count = 20
 	case count == 0 && raceDetector:
-		count = 40
+		count = 30
 	case count == 0:
 		count = 2000
 	}

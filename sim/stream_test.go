@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
@@ -174,6 +173,3 @@ func encode(e *registry.Event) kept {
 func epochFact(w registry.Writer) registry.Fact {
 	return registry.Fact{Writer: w, Kind: registry.KindEpoch}
 }
-
-// clip shortens what a trace shows.
-func clip(s string) string { return strings.TrimSpace(s[:min(len(s), 120)]) }

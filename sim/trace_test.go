@@ -2,8 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/fnv"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -87,11 +85,4 @@ func (t *trace) last() string {
 		fmt.Fprintln(&b, t.lines[n%traceLines])
 	}
 	return b.String()
-}
-
-// sumOf folds a text into a short number.
-func sumOf(b []byte) uint64 {
-	h := fnv.New64a()
-	_, _ = io.Writer(h).Write(b)
-	return h.Sum64()
 }
