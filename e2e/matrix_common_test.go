@@ -92,7 +92,14 @@ func testFlapping(t *testing.T, s *stage, c *staged) {
 	steady, flaps := instance{id: service + "-1", address: "10.6.0.1", port: 80}, instance{id: service + "-2", address: "10.6.0.2", port: 80}
 	c.put(t, service, steady, flaps)
 	s.look(t, c, service, state{2, 2})
-	before := len(s.tape.said(c.name, service))
+	before := 0
+	s.eventually(t, 10*time.Second, "the tape has "+service, func() error { // it may be behind what DNS says
+		said := s.tape.said(c.name, service)
+		if before = len(said); before == 0 || !strings.HasSuffix(said[before-1], " 2/2") {
+			return fmt.Errorf("%q", said)
+		}
+		return nil
+	})
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	const flips = 31 // the last one leaves it failing
