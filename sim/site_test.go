@@ -152,8 +152,9 @@ func (s *site) reading(watch bool) (said registry.Snapshot, honest bool) {
 type source struct {
 	*link
 	site      *site
-	delivered int // version of the truth that the watch has shown; 0: none
-	honest    int // likewise, never lowered by a lie
+	delivered int       // version of the truth that the watch has shown; 0: none
+	honest    int       // likewise, never lowered by a lie
+	shown     time.Time // when the watch last showed the truth
 }
 
 func (s *source) Watch(ctx context.Context, emit func(registry.Snapshot)) error {
@@ -166,7 +167,7 @@ func (s *source) Watch(ctx context.Context, emit func(registry.Snapshot)) error 
 			}
 			var honest bool
 			if said, honest = s.site.reading(true); honest {
-				s.delivered, s.honest = s.site.version, s.site.version
+				s.delivered, s.honest, s.shown = s.site.version, s.site.version, time.Now()
 			} else {
 				s.delivered = 0
 			}
