@@ -135,7 +135,7 @@ func story(t *testing.T) (map[string]told, *stream.Conn) {
 	about := func(name string) func(*registry.Event) bool {
 		return func(e *registry.Event) bool { return e.Service != nil && e.Service.Name == name }
 	}
-	tale.await("zone", is(registry.KindZone, registry.CauseChange))
+	tale.await("zone", is(registry.KindZone, registry.CauseSeed))
 	tale.await("epoch", is(registry.KindEpoch, registry.CauseChange))
 	tale.await("cluster", is(registry.KindCluster, registry.CauseResync))
 	tale.await("service", is(registry.KindService, registry.CauseResync, about("checkout")))

@@ -62,4 +62,6 @@ func visible(v *registry.View) seen {
 	return s
 }
 
-func cmpSeen(got, want seen) string { return cmp.Diff(want, got, cmpopts.EquateComparable(), cmpopts.IgnoreUnexported(registry.ClusterState{})) }
+func cmpSeen(got, want seen) string {
+	return cmp.Diff(want, got, cmpopts.EquateComparable(), cmpopts.IgnoreUnexported(registry.ClusterState{}))
+}

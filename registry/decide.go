@@ -52,9 +52,10 @@ type preference int
 const (
 	preferUp preference = iota
 	preferStale
+	preferDrained // with an order that must not empty a service, and can be reached
 	preferUnreachable
 	preferDown
-	preferDrained // with an order that must not empty a service
+	preferDrainedInDoubt
 	preferNever
 )
 
@@ -120,21 +121,23 @@ func (v *View) candidate(key ServiceKey, r *Record) (Candidate, preference) {
 	case c.Order != nil && c.Order.Force:
 		c.Reason = ReasonDrained
 		return c, preferNever
-	case c.Order != nil:
-		return c, preferDrained
+	case c.State == Up && !reached:
+		c.State = Unreachable
+	}
+	switch drained := c.Order != nil; {
 	case c.State != Up && v.zone != nil && v.zone.Withdraws(key):
 		c.Reason = doubts[c.State] + reasonWithdrawn
 		return c, preferNever
-	case c.State == Stale:
-		return c, preferStale
-	case c.State == Down:
-		return c, preferDown
-	case c.State == Unreachable || !reached:
-		c.State = Unreachable
-		return c, preferUnreachable
+	case drained && (c.State == Up || c.State == Stale):
+		return c, preferDrained
+	case drained:
+		return c, preferDrainedInDoubt
 	}
-	return c, preferUp
+	return c, preferenceOf[c.State]
 }
+
+// preferenceOf is that of clusters which nobody has drained.
+var preferenceOf = map[Liveness]preference{Up: preferUp, Stale: preferStale, Unreachable: preferUnreachable, Down: preferDown, Gone: preferNever}
 
 // or returns the order that bears on a candidate: one that is forced first.
 func (o *StandingOrder) or(other *StandingOrder) *StandingOrder {
@@ -177,16 +180,16 @@ func (v *View) gateways(r *ClusterRecord, c *Candidate) (usable []Gateway, reach
 // settle decides, given the best preference of all.
 func (c *Candidate) settle(own, best preference) {
 	c.In = own == best && own != preferNever
-	c.Kept = c.In && (c.Kept || own > preferUp && own < preferDrained)
+	c.Kept = c.In && (c.Kept || c.State != Up)
 	switch {
 	case own == preferNever: // said already
 	case own == preferUp && c.Kept:
 		c.Reason = ReasonInherited
 	case own == preferUp:
 		c.Reason = ReasonServing
-	case own == preferDrained && c.In:
+	case c.Order != nil && c.In:
 		c.Reason = ReasonLastDrained
-	case own == preferDrained:
+	case c.Order != nil:
 		c.Reason = ReasonDrained
 	case c.In:
 		c.Reason = doubts[c.State] + reasonKept

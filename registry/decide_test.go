@@ -105,7 +105,7 @@ func TestDecideOverItsWholeInputSpace(t *testing.T) {
 					if !s.usable() || c.Reason == "" || len(c.Gateways) != 1 {
 						t.Fatalf("%+v, %+v: answered with %s: %+v", amber, bronze, c.Cluster, c)
 					}
-					if want := !s.up() && s.drain == ""; c.Kept != want {
+					if want := !s.up(); c.Kept != want {
 						t.Fatalf("%+v, %+v: %s is kept: %t", amber, bronze, c.Cluster, c.Kept)
 					}
 				}
@@ -122,18 +122,20 @@ func checkBest(t *testing.T, withdraw bool, all, in []situation) {
 		switch {
 		case !s.usable():
 			return 9
-		case s.drain != "":
-			return 4
+		case withdraw && !s.up():
+			return 9
+		case s.drain != "" && !s.up() && s.state != registry.Stale:
+			return 5
+		case s.drain != "": // it can be reached, and somebody wanted it to rest
+			return 2
 		case s.up():
 			return 0
-		case withdraw:
-			return 9
 		case s.state == registry.Stale:
 			return 1
 		case s.state == registry.Unreachable:
-			return 2
+			return 3
 		}
-		return 3
+		return 4
 	}
 	best := min(class(all[0]), class(all[1]))
 	want := slices.DeleteFunc(slices.Clone(all), func(s situation) bool { return best == 9 || class(s) != best })

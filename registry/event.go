@@ -41,6 +41,7 @@ const (
 	CauseChange  Cause = "change"  // the registry or the configuration changed
 	CauseResync  Cause = "resync"  // a reconciliation found a difference
 	CauseRefresh Cause = "refresh" // nothing changed: the daily repetition
+	CauseSeed    Cause = "seed"    // nobody had said anything yet: what a configuration says, until somebody knows better
 )
 
 // Event is the body of one message: the whole state of one fact after a change,

@@ -100,8 +100,8 @@ func refuseEmptying(ctx context.Context, conn *stream.Conn, t target, order regi
 	if err != nil {
 		return err
 	}
-	if err := t.check(before); err != nil {
-		return err
+	if err := t.check(before); err != nil && !order.Force {
+		return proc.Hint(err, "--force gives the order all the same: replicas may know it from before the stream was lost")
 	}
 	if lost := emptied(before, after); len(lost) > 0 && !order.Force {
 		return proc.Hint(fmt.Errorf("without %s %s no answer: %s", t, plural(len(lost), "service has", "services have"), someOf(lost, named)),

@@ -47,10 +47,13 @@ func with(ctx context.Context, conn *stream.Conn, o registry.Order) (before, aft
 	return before, fold.View(), nil
 }
 
-// emptied returns the services, sorted, that clusters answer for before and none after.
+// emptied returns the services, sorted, that clusters can serve before and none after. One
+// that is only answered because no better one is left does not count.
 func emptied(before, after *registry.View) []string {
 	serves := func(v *registry.View, e *registry.Entry) bool {
-		return slices.ContainsFunc(v.Decide(e), func(c registry.Candidate) bool { return c.In })
+		return slices.ContainsFunc(v.Decide(e), func(c registry.Candidate) bool {
+			return c.In && c.State != registry.Unreachable && c.State != registry.Down
+		})
 	}
 	var names []string
 	for name := range before.Names() {

@@ -36,7 +36,7 @@ func Doubt(v *registry.View, rcode int) *ExtendedError {
 		return nil
 	}
 	e := &ExtendedError{Code: dns.ExtendedErrorCodeStaleAnswer, Text: "as known at " + moment(cut.Since) + ": " + cut.Reason}
-	e.Text = e.Text[:min(len(e.Text), maxDoubtText)]
+	e.Text = strings.ToValidUTF8(e.Text[:min(len(e.Text), maxDoubtText)], "")
 	if rcode == dns.RcodeNameError {
 		e.Code = dns.ExtendedErrorCodeStaleNXDOMAINAnswer
 	}

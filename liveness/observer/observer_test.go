@@ -90,6 +90,21 @@ func TestReportsThatComeSeldomCount(t *testing.T) {
 	})
 }
 
+// TestAStreamClockThatIsSetBack: until the clock of the server that leads had come to
+// where it was, no lease counted as renewed, and the observer saw nothing.
+func TestAStreamClockThatIsSetBack(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.observe("one")
+		time.Sleep(time.Minute)
+		w.set(func(w *world) { w.back = 10 * time.Minute })
+		time.Sleep(time.Minute)
+		expectSaid(t, w)
+		w.kill("amber")
+		time.Sleep(30 * time.Second)
+		expectSaid(t, w, "amber stale")
+	})
+}
+
 func TestDownAfterTheHoldTime(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.observe("one")

@@ -61,19 +61,21 @@ func newSigns(silence time.Duration) *signs {
 func (s *signs) lease(l registry.Lease, stored, received time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if stored.After(s.latest) {
-		if s.pulse.IsZero() || received.Sub(s.pulse) > s.silence {
+	h := s.leases[l.Writer]
+	again := h != nil && stored.Equal(h.stored) // delivered once more
+	if !again && !stored.Equal(s.latest) {
+		back := stored.Before(s.latest.Add(-s.silence)) // the server's clock was set back, or another one leads
+		if s.pulse.IsZero() || received.Sub(s.pulse) > s.silence || back {
 			s.since = received
 		}
 		s.pulse, s.latest = received, stored
 	}
-	h := s.leases[l.Writer]
 	switch {
 	case h == nil && len(s.leases) > registry.MaxClusters:
 		return
 	case h == nil:
 		s.leases[l.Writer] = &heard{Lease: l, stored: stored}
-	case stored.After(h.stored):
+	case !again:
 		h.Lease, h.stored, h.renewed = l, stored, received
 	}
 }

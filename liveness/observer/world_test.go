@@ -43,6 +43,7 @@ type world struct {
 	reach     map[registry.ClusterID]map[string]bool // what the vantage points see
 	vantages  []string
 	every     time.Duration // between two reports of a vantage point
+	back      time.Duration // how far the stream's clock was set back
 }
 
 type kept[T any] struct {
@@ -86,7 +87,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	})
 }
 
-func (w *world) now() time.Time { return time.Now().Add(skew) }
+func (w *world) now() time.Time { return time.Now().Add(skew - w.back) }
 
 // begin publishes what a cluster says of itself, and one service.
 func (w *world) begin(c registry.ClusterID) {

@@ -76,7 +76,7 @@ type session struct {
 
 // follow follows the stream until it can't go on, and then the one that is there.
 func (r *Replica) follow(ctx context.Context) {
-	known, why := r.place, ""
+	known, why, followed := r.place, "", false
 	r.again(ctx, "follow the stream", func() error {
 		if r.options.Recovery == nil {
 			return r.stream.Follow(ctx, r.hand(ctx))
@@ -90,7 +90,7 @@ func (r *Replica) follow(ctx context.Context) {
 			if why == "" {
 				why = "it is another one than before"
 			}
-			if err := r.restate(ctx); err != nil {
+			if err := r.restate(ctx, !followed); err != nil {
 				return fmt.Errorf("write again what the operator said: %w", err)
 			}
 		}
@@ -101,7 +101,7 @@ func (r *Replica) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		known, why = Place{Created: begun.Created}, ""
+		known, why, followed = Place{Created: begun.Created}, "", true
 		err = r.stream.Follow(ctx, r.hand(ctx))
 		if errors.Is(err, ErrLost) {
 			known.Lost, why = true, err.Error()

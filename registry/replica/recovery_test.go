@@ -168,3 +168,26 @@ func TestABeginningThatFailsIsTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestASeedIsNobodysWord: a replica that knew nothing was the first to find the stream
+// gone, and what its configuration says of the zone took the place of what the operator
+// had said.
+func TestASeedIsNobodysWord(t *testing.T) {
+	recovering(t, func(tape *spool) { tape.zone(); tape.author("amber").put("web", 1) }, func(t *testing.T, tape *recovery, r *reader) {
+		ours := *r.store.View().Zone()
+		time.Sleep(time.Minute)
+		tape.change(func(r *recovery) { r.created = time.Now() })
+		seed := ours
+		seed.TTL = ours.TTL + 1
+		if _, err := tape.Put(t.Context(), replica.ZoneEvent(seed, "global-dns@new", registry.CauseSeed, time.Now()), 0); err != nil {
+			t.Fatal(err)
+		}
+		tape.set(func(t *spool) { t.broken = errors.Join(replica.ErrLost, errors.New("test")) })
+		synctest.Wait()
+		tape.set(func(t *spool) { t.broken = nil })
+		time.Sleep(20 * time.Second)
+		if z := r.store.View().Zone(); z.TTL != ours.TTL {
+			t.Errorf("the zone's TTL is %d, the operator said %d", z.TTL, ours.TTL)
+		}
+	})
+}

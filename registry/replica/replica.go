@@ -184,9 +184,10 @@ func (r *Replica) Run(ctx context.Context) error {
 		case s := <-r.sessions:
 			r.begin(s)
 			close(s.done)
-		case why := <-r.losses:
+		case why := <-r.losses: // which is for the log: DNS clients are told less
 			r.behind = true
-			r.cutOff(why, time.Now())
+			r.logger.Error("the stream that was followed is lost", "why", why)
+			r.cutOff("the stream was lost", time.Now())
 		case <-tick.C:
 			r.hear(time.Now())
 			for _, order := range r.mend(ctx, time.Now()) {

@@ -12,9 +12,10 @@ import (
 // restate writes again what the operator had said and the stream that is there does not
 // know, or knows in an older version: the zone record and the orders that hold, and the
 // end of those that do not hold any more. What was stored after all that this replica
-// has read was said by somebody since, and counts. Every replica does this: the first
-// one wins.
-func (r *Replica) restate(ctx context.Context) error {
+// has read was said by somebody since, and counts; the seed of a zone record is nobody's
+// word. Every replica does this: the first one wins. One that knows only what a
+// checkpoint holds, which may be old, says nothing where somebody else has spoken.
+func (r *Replica) restate(ctx context.Context, checkpointOnly bool) error {
 	v, upTo := r.store.View(), time.Unix(0, r.stored.Load())
 	if v.Zone() == nil {
 		return nil
@@ -27,9 +28,13 @@ func (r *Replica) restate(ctx context.Context) error {
 	for _, m := range messages {
 		stands[m.Fact] = m
 	}
+	seed := func(m registry.Message) bool { return m.Event != nil && m.Event.Cause == registry.CauseSeed }
+	if m, found := stands[ZoneFact]; found && checkpointOnly && !seed(m) {
+		return nil
+	}
 	say := func(e *registry.Event) error {
 		m, found := stands[e.Fact()]
-		if found && m.Stored.After(upTo) {
+		if found && m.Stored.After(upTo) && !seed(m) {
 			return nil
 		}
 		_, err := r.options.Recovery.Put(ctx, e, m.Sequence)

@@ -33,7 +33,7 @@ func SeedZone(ctx context.Context, zones Zones, ours registry.ZoneRecord, by str
 		if err != nil {
 			return registry.ZoneRecord{}, fmt.Errorf("read the zone record: %w", err)
 		}
-		e := ZoneEvent(ours, by, registry.CauseChange, time.Now())
+		e := ZoneEvent(ours, by, registry.CauseSeed, time.Now())
 		if found && (m.Event == nil || m.Event.Zone == nil) {
 			return registry.ZoneRecord{}, fmt.Errorf("the zone record that stands at sequence %d can't be read: %w", m.Sequence, m.Refused)
 		}

@@ -53,7 +53,7 @@ func TestTheFirstZoneRecordStands(t *testing.T) {
 		if len(z.messages) != 1 {
 			t.Errorf("%d records were written", len(z.messages))
 		}
-		if e := z.messages[0].Event; e.Agent != "first.internal." || e.Cause != registry.CauseChange {
+		if e := z.messages[0].Event; e.Agent != "first.internal." || e.Cause != registry.CauseSeed {
 			t.Errorf("written by %s as %s", e.Agent, e.Cause)
 		}
 	})
