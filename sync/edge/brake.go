@@ -338,36 +338,17 @@ func (b *brake) finish(told registry.Brake) {
 
 // resume takes the first words after a takeover, where what the stream believes
 // stands, and the last note; noted is zero where the stream has lost that. The same
-// loss goes on to be held under the same id, and for no longer than it was said.
+// loss goes on to be held under the same id, and for no longer than it was said. What
+// is left of a loss that was rejected does so, too.
 func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted time.Time) {
 	b.absorb(now, words)
 	lost := b.window.losses(now, b.said)
-	content := registry.Digest{}
-	for _, l := range lost {
-		content = content.XOR(l.digest)
-	}
-	open := last.State.Open()
+	brakes, open := len(lost) > 0 && !b.rules.Off && !b.left, last.State.Open()
 	switch {
-	case open && content == last.Content && len(lost) > 0 && !b.rules.Off && !b.left:
-		for k, l := range lost {
-			b.keep(k, l)
-		}
-		b.hold = &hold{
-			id: last.ID, state: last.State, since: last.Since, until: last.Until, of: tally{last.OfServices, last.OfInstances},
-			by: last.By, reason: last.Reason, known: map[registry.ServiceKey]bool{}, content: content, noted: noted,
-		}
-		for k := range lost {
-			b.hold.known[k] = true
-		}
-		if noted.IsZero() {
-			b.hold.untold, b.hold.moved = now, now
-		}
-		if most := now.Add(b.rules.PassAfter); last.Until.After(most) {
-			b.hold.until = most
-		}
-		b.window.clear()
+	case brakes && open && b.goesOn(now, lost, last):
+		b.goOn(now, lost, last, noted)
 		return
-	case len(lost) > 0 && !b.rules.Off && !b.left:
+	case brakes:
 		if b.judge(now); b.hold != nil {
 			if open {
 				b.hold.grewFrom(last.ID, nil)
@@ -388,6 +369,41 @@ func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted t
 		}
 		b.closed = append(b.closed, last)
 	}
+}
+
+// goesOn reports whether what is lost at a takeover is what the last note tells of: all
+// of it, or, where that was rejected, what is left of it. Little that went with it is
+// not told apart and stands; much is for somebody to decide.
+func (b *brake) goesOn(now time.Time, lost map[registry.ServiceKey]*loss, last registry.Brake) bool {
+	content, held := registry.Digest{}, 0
+	for _, l := range lost {
+		content, held = content.XOR(l.digest), held+l.held
+	}
+	if content == last.Content {
+		return true
+	}
+	return last.State == registry.BrakeRejected &&
+		(held <= last.Instances || !b.rules.tooMuch(tallyOf(lost), b.window.base(now)))
+}
+
+// goOn holds what is lost as the last note tells.
+func (b *brake) goOn(now time.Time, lost map[registry.ServiceKey]*loss, last registry.Brake, noted time.Time) {
+	b.hold = &hold{
+		id: last.ID, state: last.State, since: last.Since, until: last.Until, of: tally{last.OfServices, last.OfInstances},
+		by: last.By, reason: last.Reason, known: map[registry.ServiceKey]bool{}, noted: noted,
+	}
+	for k, l := range lost {
+		b.keep(k, l)
+		b.hold.known[k] = true
+	}
+	b.hold.content = b.content
+	if noted.IsZero() || b.content != last.Content {
+		b.hold.untold, b.hold.moved = now, now
+	}
+	if most := now.Add(b.rules.PassAfter); last.Until.After(most) {
+		b.hold.until = most
+	}
+	b.window.clear()
 }
 
 // replace takes what the registry says under new settings. Of what is held, keeps

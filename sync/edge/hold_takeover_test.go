@@ -137,6 +137,36 @@ func TestARejectionOutlivesItsAgentThoughMoreWent(t *testing.T) {
 	})
 }
 
+// What is left is less than what would be held by itself: it stands none the less,
+// because somebody said that it is not gone.
+func TestARejectionOutlivesItsAgentThoughAPartCameBack(t *testing.T) {
+	for name, left := range map[string]int{"little is left": 95, "much is left": 60, "little went as well": 91} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+				a := w.start("one")
+				b := w.lose(t)
+				w.decide(registry.Reject, b.ID)
+				time.Sleep(5 * time.Second)
+				a.stop()
+				listed := services(left)
+				if name == "little went as well" {
+					listed = listed[1:]
+				}
+				w.catalogue.replace(listed...)
+				w.start("two")
+				time.Sleep(24 * time.Hour)
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				got, _ := w.heldBack()
+				if got.State != registry.BrakeRejected || got.ID != b.ID || got.Services != 100-len(listed) || got.By != "ada" || !got.Until.IsZero() {
+					t.Errorf("%+v", got)
+				}
+				w.catalogue.replace(services(100)...)
+				w.ends(t, b.ID, registry.BrakeReturned)
+			})
+		})
+	}
+}
+
 // An ordered resync is a new epoch, and no new hold.
 func TestWhatIsHeldBackOutlivesAResync(t *testing.T) {
 	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
