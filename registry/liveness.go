@@ -11,8 +11,8 @@ import (
 //
 //	lease    gateways       Liveness       is answered with
 //	fresh    reached        Up             always
-//	fresh    not reached    Unreachable    while no cluster that is Up or Stale can serve
 //	lapsed   reached        Stale          while no cluster that is Up can serve
+//	fresh    not reached    Unreachable    while none of these can, drained ones included
 //	lapsed   not reached    Down           while no other cluster can serve
 //	silent for half of the history's age
 //	                        Gone           never: as if it had not been heard of

@@ -72,7 +72,7 @@ func (f *Fold) setState(id ClusterID, state *StandingState) {
 		delete(s.states, id)
 	}
 	f.view.states = maps.Clone(s.states)
-	if before != nil && state != nil && before.StateRecord.Equal(state.StateRecord) {
+	if before != nil && state != nil && before.Equal(state.StateRecord) {
 		return // a repetition
 	}
 	if c := f.clusters[id]; c != nil {
