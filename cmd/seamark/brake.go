@@ -142,7 +142,7 @@ func (c *commands) decide(decision, short string) *cobra.Command {
 	command := &cobra.Command{
 		Use: decision + " CLUSTER [ID]", Short: short,
 		Long: short + ". Without ID it is what the cluster's agent holds now; with it, only that:\n" +
-			"an agent that holds more by then has given it another id, and is not obeyed to.\n" +
+			"an agent that holds much more by then has given it another id, and is not obeyed to.\n" +
 			"Waits until the agent says that it has done so.",
 		Example: "  seamark brake " + decision + " amber --reason \"we know\"\n  seamark brake " + decision + " amber 3f9a12bc77de --reason \"we know\"",
 		Args:    cobra.RangeArgs(1, 2), ValidArgsFunction: c.completeClusters,

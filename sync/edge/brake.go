@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -90,11 +89,11 @@ type hold struct {
 	reason string
 	grew   []string // ids of what it has grown from, the latest maxGrew
 
-	known   map[registry.ServiceKey]bool // all of which something was held at any time
-	content registry.Digest              // of what is held, when it was last looked at
-	untold  time.Time                    // when the first change came that no note told; zero: none
-	moved   time.Time                    // when the last one came
-	noted   time.Time                    // when the last note was made
+	known   map[registry.ServiceKey]time.Time // all of which something was held at any time, and when it came in; zero: with the beginning
+	content registry.Digest                   // of what is held, when it was last looked at
+	untold  time.Time                         // when the first change came that no note told; zero: none
+	moved   time.Time                         // when the last one came
+	noted   time.Time                         // when the last note was made
 }
 
 // maxGrew bounds the ids of earlier holds that are remembered.
@@ -196,9 +195,10 @@ func (b *brake) drop(k registry.ServiceKey) {
 }
 
 // judge holds what was lost within the window when it is too much, or when something
-// is held already that nobody has decided about. That has grown then: it is another
-// one, with another id and the whole time to decide. A service that comes and goes
-// makes it grow once.
+// is held already that nobody has decided about. What goes then with an ordinary change
+// is held with it, under the same id and until the same time. What is too much by
+// itself, within the window, makes it grow: it is another one, with another id and the
+// whole time to decide. A service that comes and goes makes it grow once.
 func (b *brake) judge(now time.Time) []registry.ServiceKey {
 	lost := b.window.losses(now, b.said)
 	base := b.window.base(now)
@@ -206,17 +206,39 @@ func (b *brake) judge(now time.Time) []registry.ServiceKey {
 	if !waiting && !b.rules.tooMuch(tallyOf(lost), base) {
 		return nil
 	}
-	grown, kept := !waiting, tallyOf(b.losses)
-	base.services, base.instances = base.services+kept.services, base.instances+kept.instances
+	of, before := base.plus(tallyOf(b.losses)), b.joined(now)
 	for k, l := range lost {
 		b.keep(k, l)
-		grown = grown || !b.hold.known[k]
+		if waiting {
+			b.hold.join(now, k)
+		}
 	}
 	b.window.clear()
-	if grown {
-		b.begin(now, base, waiting)
+	if !waiting || b.rules.tooMuch(b.joined(now), base.plus(before)) {
+		b.begin(now, of, waiting)
 	}
 	return sortedKeys(lost)
+}
+
+// join notes that something of a service is held since now, if nothing ever was.
+func (h *hold) join(now time.Time, k registry.ServiceKey) {
+	if _, known := h.known[k]; !known {
+		h.known[k] = now
+	}
+}
+
+// joined counts what is held of services that came in within the window.
+func (b *brake) joined(now time.Time) tally {
+	if b.hold == nil {
+		return tally{}
+	}
+	late := map[registry.ServiceKey]*loss{}
+	for k, l := range b.losses {
+		if at := b.hold.known[k]; !at.IsZero() && now.Sub(at) <= b.rules.Window {
+			late[k] = l
+		}
+	}
+	return tallyOf(late)
 }
 
 // begin makes all that is held one hold; grown: in place of another one.
@@ -224,14 +246,16 @@ func (b *brake) begin(now time.Time, of tally, grown bool) {
 	before := b.hold
 	b.hold = &hold{
 		state: registry.BrakeHeld, since: now, until: now.Add(b.rules.PassAfter), of: of,
-		known: map[registry.ServiceKey]bool{}, content: b.content, untold: now, moved: now,
+		known: map[registry.ServiceKey]time.Time{}, content: b.content, untold: now, moved: now,
 	}
 	for k := range b.losses {
-		b.hold.known[k] = true
+		b.hold.known[k] = time.Time{}
 	}
 	if grown {
 		b.hold.of, b.hold.untold = before.of, earliest(before.untold, now)
-		maps.Copy(b.hold.known, before.known)
+		for k := range before.known {
+			b.hold.known[k] = time.Time{}
+		}
 		b.hold.grewFrom(before.id, before.grew)
 	} else {
 		b.counts.begun++
@@ -390,11 +414,11 @@ func (b *brake) goesOn(now time.Time, lost map[registry.ServiceKey]*loss, last r
 func (b *brake) goOn(now time.Time, lost map[registry.ServiceKey]*loss, last registry.Brake, noted time.Time) {
 	b.hold = &hold{
 		id: last.ID, state: last.State, since: last.Since, until: last.Until, of: tally{last.OfServices, last.OfInstances},
-		by: last.By, reason: last.Reason, known: map[registry.ServiceKey]bool{}, noted: noted,
+		by: last.By, reason: last.Reason, known: map[registry.ServiceKey]time.Time{}, noted: noted,
 	}
 	for k, l := range lost {
 		b.keep(k, l)
-		b.hold.known[k] = true
+		b.hold.known[k] = time.Time{}
 	}
 	b.hold.content = b.content
 	if noted.IsZero() || b.content != last.Content {

@@ -116,10 +116,10 @@ func TestTheBrake(t *testing.T) {
 			{3, several(1, 2, "x"), 13, "s000=a s001=x"},
 			{4, several(2, 15, "a"), 0, ""},
 		},
-		"more while it is held":       {{1, several(0, 15), 15, ""}, {300, several(15, 16), 16, ""}},
-		"passes in time":              {{1, several(0, 15), 15, ""}, {900, nil, 15, "s000=a s001=a"}, {901, nil, 0, "s015=a s016=a"}},
-		"the window is anew":          {{1, several(0, 15), 15, ""}, {901, nil, 0, ""}, {902, several(15, 20), 0, ""}},
-		"growth begins the time anew": {{1, several(0, 15), 15, ""}, {800, several(15, 16), 16, ""}, {1699, nil, 16, ""}, {1700, nil, 0, ""}},
+		"more while it is held":                 {{1, several(0, 15), 15, ""}, {300, several(15, 16), 16, ""}},
+		"passes in time":                        {{1, several(0, 15), 15, ""}, {900, nil, 15, "s000=a s001=a"}, {901, nil, 0, "s015=a s016=a"}},
+		"the window is anew":                    {{1, several(0, 15), 15, ""}, {901, nil, 0, ""}, {902, several(15, 20), 0, ""}},
+		"what little goes later passes with it": {{1, several(0, 15), 15, ""}, {800, several(15, 16), 16, "s000=a"}, {900, nil, 16, ""}, {901, nil, 0, "s016=a"}},
 		"what comes and goes does not": {
 			{1, several(0, 15), 15, ""}, {800, several(0, 1, "a"), 14, ""}, {801, several(0, 1), 15, ""}, {901, nil, 0, ""},
 		},
@@ -136,6 +136,49 @@ func TestTheBrake(t *testing.T) {
 				}
 				if got := b.standing(); !strings.HasPrefix(got, s.stands) {
 					t.Errorf("at %d s there stands %s, want %s …", s.at, got, s.stands)
+				}
+			}
+		})
+	}
+}
+
+// In a large catalogue something goes every minute: that neither keeps a hold from its
+// end nor takes its id away from whoever is about to approve it. Much is another hold.
+func TestAHoldGrowsByWhatIsTooMuchByItself(t *testing.T) {
+	type step struct {
+		at    int // seconds after noon
+		words []word
+		holds int  // services, after it
+		grown bool // it is another one
+	}
+	var bleed, minutes []step
+	for n := range 14 {
+		minutes = append(minutes, step{60 * (n + 1), several(40+n, 41+n), 41 + n, false})
+	}
+	for n := range 20 { // of 60 that were left
+		bleed = append(bleed, step{10 + 2*n, several(40+n, 41+n), 41 + n, n == 18}) // 19 of 60 are more than 30 %
+	}
+	for name, steps := range map[string][]step{
+		"one a minute":            append(minutes, step{at: 899, holds: 54}, step{at: 900}),
+		"one every other second":  bleed,
+		"much at once":            {{800, several(40, 59), 59, true}, {1699, nil, 59, false}, {1700, nil, 0, false}},
+		"much, over two minutes":  {{100, several(40, 55), 55, false}, {161, several(55, 59), 59, false}, {900, nil, 0, false}},
+		"it comes and goes":       {{100, several(40, 58), 58, false}, {120, several(40, 58, "a"), 40, false}, {140, several(41, 59), 58, false}},
+		"what was held, and came": {{100, several(0, 39, "a"), 1, false}, {120, several(0, 39), 40, false}},
+		"two of three instances":  {{100, several(40, 60, "a", "b", "c"), 40, false}, {120, several(40, 60, "a"), 60, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := braking(BrakeRules{}, several(0, 100, "a")...)
+			b.advance(noon, several(0, 40))
+			for _, s := range steps {
+				was, now := b.hold, noon.Add(time.Duration(s.at)*time.Second)
+				b.tick(now)
+				b.advance(now, s.words)
+				if len(b.losses) != s.holds || (b.hold != nil) != (s.holds > 0) {
+					t.Fatalf("at %d s something of %d services is held, want %d", s.at, len(b.losses), s.holds)
+				}
+				if grown := b.hold != nil && b.hold != was; grown != s.grown {
+					t.Fatalf("at %d s it is another hold: %v", s.at, grown)
 				}
 			}
 		})
@@ -174,7 +217,7 @@ func TestWhenTheBrakeTells(t *testing.T) {
 	if told := b.tell(at(6000), name); told.ID != "id1" || told.Services != 32 || told.State != registry.BrakeHeld || len(told.Names) != registry.MaxBrakeNames {
 		t.Errorf("%+v", told)
 	}
-	due(6000, "15m6s")
+	due(6000, "15m5s") // the tenth, of thirty that were left, made it another one
 	b.advance(at(7000), several(0, 1, "a"))
 	due(7000, "8s")
 	if told := b.tell(at(8000), name); told.ID != "id1" || told.Services != 31 {

@@ -317,11 +317,19 @@ func TestWhatIsNewPassesWhileMuchIsHeldBack(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 
-		w.catalogue.remove("s0010") // what goes now is held, too: another hold, with the whole time
+		w.catalogue.remove("s0010") // what little goes now is held with it
+		time.Sleep(6 * time.Second)
+		w.mustStand(t, want)
+		if got, _ := w.heldBack(); got.ID != b.ID || got.Services != 50 || !got.Until.Equal(b.Until) || got.OfServices != 100 {
+			t.Errorf("%+v", got)
+		}
+		for n := 10; n < 30; n++ { // much is another hold, with the whole time
+			w.catalogue.remove(fmt.Sprintf("s%04d", n))
+		}
 		time.Sleep(6 * time.Second)
 		w.mustStand(t, want)
 		grown, _ := w.heldBack()
-		if grown.ID == b.ID || grown.Services != 50 || !grown.Until.After(b.Until) || grown.OfServices != 100 {
+		if grown.ID == b.ID || grown.Services != 69 || !grown.Until.After(b.Until) || grown.OfServices != 100 {
 			t.Errorf("%+v", grown)
 		}
 		for range 20 { // what comes and goes makes no other one

@@ -18,6 +18,8 @@ func (t *tally) add(s *registry.Service, by int) {
 	}
 }
 
+func (t tally) plus(o tally) tally { return tally{t.services + o.services, t.instances + o.instances} }
+
 func (t tally) most(o tally) tally {
 	return tally{max(t.services, o.services), max(t.instances, o.instances)}
 }
