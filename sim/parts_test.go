@@ -96,6 +96,7 @@ func (a *agent) kill() {
 	a.source.dead.Store(true)
 	a.cancel()
 	a.cancel = nil
+	a.site.disturbed = time.Now() // if it led, nobody does until its lease has lapsed
 }
 
 // stop is SIGTERM.
