@@ -201,7 +201,7 @@ func (k *writer) Publish(ctx context.Context, events []*registry.Event, fence ui
 
 func (k *writer) WatchOrders(ctx context.Context, f func(registry.Message)) error {
 	cluster, _ := k.writer.Cluster()
-	s, next := k.world.stream, uint64(1)
+	s, next, told := k.world.stream, uint64(1), false
 	for {
 		var found []registry.Message
 		err := k.wait(ctx, "orders", func() bool {
@@ -211,7 +211,7 @@ func (k *writer) WatchOrders(ctx context.Context, f func(registry.Message)) erro
 				}
 			}
 			next = s.end() + 1
-			return false
+			return !told
 		}, func() error {
 			for n := max(next, s.first); n <= s.end(); n++ {
 				if m := s.at(n).Message; orderedTo(m, cluster) && (next > 1 || s.last[m.Fact] == n) {
@@ -226,6 +226,10 @@ func (k *writer) WatchOrders(ctx context.Context, f func(registry.Message)) erro
 		}
 		for _, m := range found {
 			f(m)
+		}
+		if !told {
+			told = true
+			f(registry.Message{})
 		}
 	}
 }

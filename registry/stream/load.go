@@ -159,13 +159,18 @@ func (s *search) take(m storedMessage) {
 func (s *search) exhausted() bool { return s.looked >= factMessages || s.bytes >= factBytes }
 
 // watchOrders follows what is asked of one target, from the last order of each kind on.
+// That what stood was told it says by the zero message, once.
 func (c *Conn) watchOrders(ctx context.Context, target string, f func(registry.Message)) error {
 	config := tailConfig{stream: EventsStream, filters: []string{ordersFor(target)}, policy: LastPerSubject, restart: true}
+	told := false
 	return c.follow(ctx, config, func(i item) error {
-		if i.sequence == 0 {
-			return nil
+		if i.sequence > 0 {
+			f(Decode(i.subject, i.header, i.data, i.sequence, i.stored))
 		}
-		f(Decode(i.subject, i.header, i.data, i.sequence, i.stored))
+		if i.atEnd && !told { // the last of them may say so itself
+			told = true
+			f(registry.Message{})
+		}
 		return nil
 	})
 }

@@ -50,7 +50,13 @@ func TestAgentNeedsNoMoreThanItsPermissions(t *testing.T) {
 	a, w := newAuthor("amber"), c.Writer("amber")
 	orders, done := make(chan registry.Message, 10), make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { done <- w.WatchOrders(ctx, func(m registry.Message) { orders <- m }) }()
+	go func() {
+		done <- w.WatchOrders(ctx, func(m registry.Message) {
+			if m.Sequence > 0 {
+				orders <- m
+			}
+		})
+	}()
 	ordered := func() {
 		t.Helper()
 		streamtest.Eventually(t, 10*time.Second, "an order comes", func() bool {

@@ -315,7 +315,7 @@ func TestOrders(t *testing.T) {
 	}
 	got := make(chan registry.Message, 10)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() { done <- c.Writer("amber").WatchOrders(ctx, func(m registry.Message) { got <- m }) }()
 	expect := func(kind, reason string) {
 		t.Helper()
@@ -330,6 +330,21 @@ func TestOrders(t *testing.T) {
 	}
 	expect(registry.OrderResync, "before the watch 2") // what stands is told first: nobody misses a decision
 	expect(registry.OrderBrake, "")
+	toldAll := func(got <-chan registry.Message) {
+		t.Helper()
+		select {
+		case m := <-got:
+			if m.Sequence != 0 || m.Event != nil || m.Refused != nil {
+				t.Errorf("%+v comes before it is said that all was told", m)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody says that what stood was told")
+		}
+	}
+	toldAll(got)
+	nothing := make(chan registry.Message, 10)
+	go func() { done <- c.Writer("copper").WatchOrders(ctx, func(m registry.Message) { nothing <- m }) }()
+	toldAll(nothing)
 	if err := c.OrderResync(t.Context(), "bronze", "not for amber"); err != nil {
 		t.Fatal(err)
 	}
@@ -338,8 +353,13 @@ func TestOrders(t *testing.T) {
 	}
 	expect(registry.OrderResync, "it differs")
 	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("WatchOrders() = %v", err)
+	for range cap(done) {
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("WatchOrders() = %v", err)
+		}
+	}
+	if n := len(got) + len(nothing); n > 0 {
+		t.Errorf("%d messages too many", n)
 	}
 }
 

@@ -218,7 +218,9 @@ func (w *Writer) acknowledged(m *nats.Msg, sequence uint64) {
 
 // WatchOrders calls f for the last order of each kind to this writer's cluster, as it
 // stands, and for every one that is stored later, until ctx ends; it then returns
-// ctx's error. Calls do not overlap. An order that can't be read is given with Refused set.
+// ctx's error. Once all that stood was told, even if nothing did, it calls f a single
+// time with the zero Message. Calls do not overlap. An order that can't be read is given
+// with Refused set.
 func (w *Writer) WatchOrders(ctx context.Context, f func(registry.Message)) error {
 	return w.conn.watchOrders(ctx, string(w.writer), f)
 }

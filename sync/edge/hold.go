@@ -100,8 +100,9 @@ func (l *leader) brakeNow() {
 	if l.brake == nil {
 		return
 	}
+	told := l.agent.orders.current() // before obeying, or a decision could come in between
 	due := l.obey()
-	if l.agent.intake.latest().fault == nil { // else the registry may have it all again, and can't say so
+	if told && l.agent.intake.latest().fault == nil { // else it may have been rejected, or the registry may have it all again and can't say so
 		due = append(due, l.brake.tick(l.clock.now())...)
 	}
 	for _, k := range due {

@@ -167,6 +167,57 @@ func TestARejectionOutlivesItsAgentThoughAPartCameBack(t *testing.T) {
 	}
 }
 
+// Its time is over when the next agent starts, and orders come to that one late: nobody
+// knows yet whether it was rejected.
+func TestWhatIsHeldBackPassesOnlyOnceOrdersWereHeard(t *testing.T) {
+	for name, test := range map[string]struct {
+		restarts bool   // the agent; else its watch of orders begins anew
+		decision string // given meanwhile; "": none
+		state    registry.BrakeState
+	}{
+		"rejected while no agent ran":       {true, registry.Reject, registry.BrakeRejected},
+		"nobody decided while no agent ran": {true, "", registry.BrakePassed},
+		"rejected while nobody listened":    {false, registry.Reject, registry.BrakeRejected},
+		"nobody decided nor listened":       {false, "", registry.BrakePassed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+				a, hear := w.start("one"), make(chan struct{})
+				b := w.lose(t)
+				time.Sleep(5 * time.Minute)
+				if test.restarts {
+					a.kill()
+					<-a.ended
+				} else {
+					a.link.set(func(k *link) { k.deaf = hear; k.hush(errLink) })
+				}
+				if test.decision != "" {
+					w.decide(test.decision, b.ID)
+				}
+				time.Sleep(time.Hour)
+				if test.restarts {
+					a = w.prepare("two")
+					a.link.deaf = hear
+					a.run()
+				}
+				time.Sleep(30 * time.Second)
+				synctest.Wait()
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				close(hear)
+				if test.state == registry.BrakePassed {
+					w.ends(t, b.ID, test.state)
+					return
+				}
+				time.Sleep(time.Hour)
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				if got, _ := w.heldBack(); got.State != test.state || got.ID != b.ID {
+					t.Errorf("%+v", got)
+				}
+			})
+		})
+	}
+}
+
 // An ordered resync is a new epoch, and no new hold.
 func TestWhatIsHeldBackOutlivesAResync(t *testing.T) {
 	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {

@@ -38,6 +38,9 @@ type link struct {
 	tries  int
 	sends  []send
 	last   kept // acknowledged
+
+	deaf <-chan struct{}         // no order arrives until it is closed; nil: all do
+	hush context.CancelCauseFunc // ends the watch of orders
 }
 
 // send is one request that was to store events.
@@ -297,5 +300,18 @@ func (k *link) Stands(ctx context.Context) (stands bool, err error) {
 
 func (k *link) WatchOrders(ctx context.Context, f func(registry.Message)) error {
 	cluster, _ := k.writer.Cluster()
+	ctx, hush := context.WithCancelCause(ctx)
+	defer hush(nil)
+	k.mu.Lock()
+	k.hush = hush
+	deaf := k.deaf
+	k.mu.Unlock()
+	if deaf != nil {
+		select {
+		case <-deaf:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	return k.memory.waitForOrders(ctx, cluster, f)
 }

@@ -235,8 +235,8 @@ func encode(e *registry.Event) (kept, error) {
 	return kept{fact: e.Fact(), epoch: e.Epoch, revision: e.Revision, id: e.ID, body: body}, err
 }
 
-// waitForOrders calls f for the orders to a cluster that stand, and for every later
-// one until ctx ends.
+// waitForOrders calls f for the orders to a cluster that stand, with the zero message,
+// and for every later one until ctx ends.
 func (m *memory) waitForOrders(ctx context.Context, cluster registry.ClusterID, f func(registry.Message)) error {
 	c := make(chan kept, 64)
 	m.mu.Lock()
@@ -255,6 +255,7 @@ func (m *memory) waitForOrders(ctx context.Context, cluster registry.ClusterID, 
 	for _, k := range m.lastPerFact(registry.Operator) {
 		hand(k)
 	}
+	f(registry.Message{})
 	for {
 		select {
 		case <-ctx.Done():

@@ -17,6 +17,7 @@ type orders struct {
 	mu    sync.Mutex     // guards what follows
 	brake registry.Order // the last decision; zero: none
 	leave registry.Order // the last word about leaving; zero: none
+	heard bool           // what stood when the watch began was told
 }
 
 // ordered is an order to compare all.
@@ -29,13 +30,17 @@ func newOrders() *orders {
 	return &orders{resync: make(chan ordered, 1), changed: make(chan struct{}, 1)}
 }
 
-// take notes an order. It does not block.
+// take notes an order, or that what stood was told. It does not block.
 func (o *orders) take(m registry.Message) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if m.Sequence == 0 {
+		o.heard = true
+		wake(o.changed)
+	}
 	if m.Event == nil || m.Event.Order == nil {
 		return
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	switch order := *m.Event.Order; order.Kind {
 	case registry.OrderResync:
 		select {
@@ -59,11 +64,27 @@ func (o *orders) standing() (decision, leave registry.Order, left bool) {
 	return o.brake, o.leave, o.leave.Kind != "" && !o.leave.Lifted
 }
 
-// follow listens until ctx ends. Whenever the watch begins anew it is told again
+// begin notes that a watch begins: something may have been ordered that is yet to be told.
+func (o *orders) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heard = false
+}
+
+// current reports whether nothing was ordered that this agent has still to be told.
+// Nothing is withdrawn for lack of a decision before.
+func (o *orders) current() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.heard
+}
+
+// followOrders listens until ctx ends. Whenever the watch begins anew it is told again
 // what stands.
 func (a *Agent) followOrders(ctx context.Context) {
 	retry := newBackoff(a.config.Timing, a.config.Timing.Retry)
 	for ctx.Err() == nil {
+		a.orders.begin()
 		err := a.log.WatchOrders(ctx, func(m registry.Message) {
 			retry.Reset()
 			a.orders.take(m)

@@ -51,7 +51,9 @@ type Log interface {
 	// Stored is what was stored where it differs (instances cut to the server's
 	// limit), by index; nil entries are as given.
 	Publish(ctx context.Context, events []*registry.Event, fence uint64) (stored []*registry.Event, err error)
-	// WatchOrders calls f for every order to this writer's cluster from now on, until ctx ends.
+	// WatchOrders calls f for the last order of each kind to this writer's cluster, as they
+	// stand, then with the zero Message, also when none stands, and then for each new order,
+	// until ctx ends or they can't be followed. Calls do not overlap.
 	WatchOrders(ctx context.Context, f func(registry.Message)) error
 }
 
