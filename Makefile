@@ -31,7 +31,7 @@ test: ## run every test, with the race detector, on real servers
 	@mkdir -p bin && rm -f $(NOT_RUN)
 	go run ./e2e/servers/cmd/prepare
 	@$(if $(RACE),,echo 'no C compiler: the race detector is off (install gcc to turn it on)' | tee -a $(NOT_RUN);$(if $(filter all,$(SEAMARK_REQUIRE)), exit 1,))
-	@status=0; SEAMARK_NOT_RUN_FILE=$(NOT_RUN) go test $(RACE) -timeout 20m ./... || status=$$?; \
+	@status=0; SEAMARK_NOT_RUN_FILE=$(NOT_RUN) go test $(RACE) -timeout 30m ./... || status=$$?; \
 	if [ -s $(NOT_RUN) ]; then printf '\nTests that were not run:\n'; sort -u $(NOT_RUN); fi; exit $$status
 
 bench: ## measure the daemons on real servers, in 20 minutes (ONLY=name,name for some of it, QUICK=1 for a look)
