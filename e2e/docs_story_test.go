@@ -181,7 +181,7 @@ func (s teller) event(name string) *registry.Event {
 // await waits for the first message on the stream that is as wanted.
 func (s teller) await(name string, wanted func(*registry.Event) bool) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	js, err := jetstream.New(s.conn.NATS())
 	if err != nil {
@@ -218,7 +218,7 @@ func (s teller) lease(name string, e *registry.Event) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	streamtest.Eventually(s.t, 20*time.Second, "the lease is at the event", func() bool {
+	streamtest.Eventually(s.t, time.Minute, "the lease is at the event", func() bool {
 		m, err := leases.GetLastMsgForSubject(s.t.Context(), stream.LeaseSubject("amber"))
 		if err != nil {
 			return false
