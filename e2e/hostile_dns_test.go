@@ -223,7 +223,7 @@ func TestHostileDNS(t *testing.T) {
 			x.unharmed(t)
 			memory, open := x.status(t)
 			t.Logf("after: %d MiB, %d files", memory>>20, open)
-			if grown := memory - before; grown > 224<<20 { // with the race detector, which takes about half of it
+			if grown := memory - before; grown > 160<<20 { // with the race detector
 				t.Errorf("the memory has grown by %d MiB to %d MiB", grown>>20, memory>>20)
 			}
 		})
