@@ -207,7 +207,8 @@ func (s teller) await(name string, wanted func(*registry.Event) bool) {
 	}
 }
 
-// lease waits until the agent's lease says that an event is acknowledged.
+// lease waits until the agent's lease says that an event is acknowledged. On a slow
+// machine the agent may have published more by the time it is asked.
 func (s teller) lease(name string, e *registry.Event) {
 	s.t.Helper()
 	js, err := jetstream.New(s.conn.NATS())
@@ -224,7 +225,7 @@ func (s teller) lease(name string, e *registry.Event) {
 			return false
 		}
 		l, err := registry.DecodeLease(m.Data)
-		if err != nil || l.Epoch != e.Epoch || l.Revision != e.Revision || l.Phase != registry.PhaseSynced {
+		if err != nil || l.Epoch != e.Epoch || l.Revision < e.Revision || l.Phase != registry.PhaseSynced {
 			return false
 		}
 		s.all[name] = told{subject: m.Subject, sequence: m.Sequence, header: m.Header, body: m.Data}

@@ -60,7 +60,8 @@ func live(t *testing.T, seed uint64, steps int) (out outcome) {
 			r.log.dead.Store(true)
 		}
 		cancel()
-		w.wg.Wait()
+		w.rest(w.wg.Wait)
+		w.turn.Unlock()
 	})
 	return out
 }

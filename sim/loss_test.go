@@ -170,7 +170,10 @@ func (k *writer) Stands(ctx context.Context) (bool, error) {
 			(s.last[k.acknowledged.Fact] > k.acknowledged.Sequence || s.at(k.acknowledged.Sequence).id == k.acknowledged.id)
 		return nil
 	})
-	return stands, err
+	if err != nil { // it may still take effect
+		return false, err
+	}
+	return stands, nil
 }
 
 // disk is where a reader keeps its checkpoints.

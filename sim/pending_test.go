@@ -103,7 +103,7 @@ func (w *world) arrive(o *operation) {
 // settle waits until nothing moves any more, and takes in what has arrived, in an
 // order that does not depend on which goroutine was faster.
 func (w *world) settle() {
-	synctest.Wait()
+	w.rest(synctest.Wait)
 	w.mu.Lock()
 	arrived := w.arrived
 	w.arrived = nil
@@ -134,9 +134,18 @@ func (w *world) settle() {
 // goroutines do not fire together, and settles.
 func (w *world) tick() {
 	w.ticks++
-	time.Sleep(time.Duration(100_003 + w.ticks%977))
+	w.sleep(time.Duration(100_003 + w.ticks%977))
 	w.settle()
 }
+
+// rest gives up the turn while the scheduler waits.
+func (w *world) rest(wait func()) {
+	w.turn.Unlock()
+	defer w.turn.Lock()
+	wait()
+}
+
+func (w *world) sleep(d time.Duration) { w.rest(func() { time.Sleep(d) }) }
 
 // servable are the operations that can take effect now, in order.
 func (w *world) servable() []*operation {

@@ -82,7 +82,7 @@ func (w *world) arriveLate(n int) {
 // pass lets time pass in which nothing is served.
 func (w *world) pass(d time.Duration) {
 	w.note("", "nothing is served for", d.String(), 0)
-	time.Sleep(d)
+	w.sleep(d)
 	w.settle()
 }
 
@@ -108,10 +108,12 @@ func (w *world) run(d time.Duration) {
 			continue
 		}
 		timer := time.NewTimer(time.Until(end))
-		select {
-		case <-w.poke:
-		case <-timer.C:
-		}
+		w.rest(func() {
+			select {
+			case <-w.poke:
+			case <-timer.C:
+			}
+		})
 		timer.Stop()
 		w.settle()
 	}

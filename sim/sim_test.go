@@ -15,15 +15,13 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/seamark-mesh/seamark/e2e/servers"
 )
 
 var (
 	seedFlag   = flag.Uint64("sim.seed", 0, "the only seed to run, until it fails or was tried often enough")
 	triesFlag  = flag.Int("sim.tries", 20, "how often that seed is tried")
 	firstFlag  = flag.Uint64("sim.first", 1, "the first seed to run")
-	countFlag  = flag.Int("sim.count", 0, "how many seeds to run; 0: 2,000, fewer with -short")
+	countFlag  = flag.Int("sim.count", 0, "how many seeds to run; 0: 2,000, fewer with the race detector or -short")
 	forFlag    = flag.Duration("sim.for", 0, "run seeds nobody has run for so long, instead of a number of them")
 	stepsFlag  = flag.Int("sim.steps", 500, "steps of each seed")
 	loudFlag   = flag.Bool("sim.loud", false, "print every line of the trace and of the logs")
@@ -149,20 +147,7 @@ func tailOf(s string) string {
 const seedsPerWorker = 25
 
 // TestSeeds runs seeds on all processors. Each failure says how it is seen again.
-// notWithRaceDetector leaves the simulation to a run without it: .ci/run has one. The
-// checker looks at what the parts do while they wait, which the detector can't know, and
-// the real parts have their own tests under it.
-func notWithRaceDetector(t *testing.T) {
-	t.Helper()
-	if raceDetector {
-		servers.NotRun(t, &servers.UnavailableError{
-			Server: "the simulation", Reason: "the race detector is on", Enable: "go test ./sim, as .ci/run does",
-		})
-	}
-}
-
 func TestSeeds(t *testing.T) {
-	notWithRaceDetector(t)
 	if *seedFlag > 0 {
 		for n := range *triesFlag {
 			again := false
@@ -226,7 +211,6 @@ func TestSeeds(t *testing.T) {
 
 // TestSeedsThatFailedOnce runs the seeds in testdata/seeds: each has found something.
 func TestSeedsThatFailedOnce(t *testing.T) {
-	notWithRaceDetector(t)
 	text, err := os.ReadFile(filepath.Join("testdata", "seeds"))
 	if err != nil {
 		t.Fatal(err)
@@ -252,7 +236,6 @@ func TestSeedsThatFailedOnce(t *testing.T) {
 // does not decide is which of several ready cases a select of the real code takes, so
 // some seeds take another turn now and then (docs/simulation.md).
 func TestASeedReplays(t *testing.T) {
-	notWithRaceDetector(t)
 	if *forFlag > 0 || *seedFlag > 0 {
 		t.Skip("other seeds are wanted")
 	}

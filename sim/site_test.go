@@ -158,7 +158,9 @@ type source struct {
 }
 
 func (s *source) Watch(ctx context.Context, emit func(registry.Snapshot)) error {
+	s.world.turn.Lock()
 	s.delivered = 0
+	s.world.turn.Unlock()
 	for {
 		var said registry.Snapshot
 		err := s.wait(ctx, "watch", func() bool { return s.site.down || s.delivered != s.site.version }, func() error {

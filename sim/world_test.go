@@ -14,8 +14,9 @@ import (
 )
 
 // world is all there is: the simulated half, and the real parts that live in it. But
-// for what mu guards, only the scheduler's goroutine touches it; operations take effect
-// on that goroutine, too.
+// for what mu guards, it belongs to whoever has the turn: the scheduler, which gives it
+// up only while it waits. Operations take effect on its goroutine; what a real part's
+// goroutine does to the world by itself takes the turn.
 type world struct {
 	seed  uint64
 	rng   *rand.Rand
@@ -54,11 +55,14 @@ type world struct {
 
 	poke chan struct{} // capacity 1: something arrived
 
+	turn sync.Mutex
+
 	mu      sync.Mutex // guards arrived
 	arrived []*operation
 }
 
-// newWorld builds the world of a seed; what there is of everything follows from it.
+// newWorld builds the world of a seed; what there is of everything follows from it. Its
+// caller is the scheduler, and has the turn.
 func newWorld(ctx context.Context, seed uint64, folder string) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5ea3a12c)), began: time.Now(), ctx: ctx,
@@ -68,6 +72,7 @@ func newWorld(ctx context.Context, seed uint64, folder string) *world {
 		brake:          edge.BrakeRules{PassAfter: 90 * time.Second},
 		observing:      observer.Settings{Lapse: 12 * time.Second, DownAfter: time.Minute, Failback: 10 * time.Second, ReportAge: 30 * time.Second},
 	}
+	w.turn.Lock()
 	w.losable = seed%3 == 0
 	if seed%4 == 1 || seed%12 == 0 {
 		w.folder = folder

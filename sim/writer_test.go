@@ -151,6 +151,8 @@ func shifted(e *registry.Event, by time.Duration) *registry.Event {
 
 // noteFirst holds a writer to sending nothing else under an id that it has used.
 func (k *writer) noteFirst(e *registry.Event) {
+	k.world.turn.Lock()
+	defer k.world.turn.Unlock()
 	if _, known := k.sent[e.ID]; !known {
 		k.sent[e.ID] = e
 		if k.first != nil {

@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -79,18 +80,19 @@ func TestLeaseHasOneHolder(t *testing.T) {
 			var expect uint64
 			for round := range 100 {
 				var wg sync.WaitGroup
-				results := make([]uint64, len(writers))
+				results, errs := make([]uint64, len(writers)), make([]error, len(writers))
 				for n, w := range writers {
 					wg.Go(func() {
-						sequence, err := w.PutLease(t.Context(), lease("amber", fmt.Sprint(n)), expect)
-						if err == nil {
-							results[n] = sequence
+						results[n], errs[n] = w.PutLease(t.Context(), lease("amber", fmt.Sprint(n)), expect)
+						for attempt := 0; errs[n] != nil && !is(errs[n], registry.ErrConflict) && attempt < 20; attempt++ {
+							time.Sleep(50 * time.Millisecond) // a stream that was just created may be without its leader
+							results[n], errs[n] = w.PutLease(t.Context(), lease("amber", fmt.Sprint(n)), expect)
 						}
 					})
 				}
 				wg.Wait()
 				if (results[0] == 0) == (results[1] == 0) {
-					t.Fatalf("round %d: sequences %v, want exactly one", round, results)
+					t.Fatalf("round %d: sequences %v, want exactly one: %v", round, results, errors.Join(errs...))
 				}
 				winner := 0
 				if results[1] != 0 {

@@ -173,12 +173,20 @@ func Streams(tb testing.TB) (*server.Server, *stream.Conn) {
 	return s, c
 }
 
-// Create creates both streams with so many replicas.
+// Create creates both streams with so many replicas. A cluster that has just been
+// started may need more than one call, as it may for the daemons.
 func Create(tb testing.TB, c *stream.Conn, replicas int) {
 	tb.Helper()
-	_, differences, err := c.CreateStreams(tb.Context(), stream.Settings{Replicas: replicas, HistoryAge: 30 * 24 * time.Hour})
-	if err != nil {
-		tb.Fatal(err)
+	var differences []stream.Difference
+	var err error
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		_, differences, err = c.CreateStreams(tb.Context(), stream.Settings{Replicas: replicas, HistoryAge: 30 * 24 * time.Hour})
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			tb.Fatal(err)
+		}
 	}
 	for _, d := range differences {
 		tb.Fatal(d)
