@@ -42,6 +42,11 @@ var rooms = []room{
 	{"dnsserver/batch", "golang.org/x/sys/unix"},
 	{"dnsserver/...", "./registry ./dnsserver/... github.com/miekg/dns github.com/dchest/siphash"},
 	{"liveness/probe", "./registry"},
+	{"audit", "./registry ./registry/stream"},
+	{"audit/chain", "./registry ./registry/stream github.com/nats-io/nkeys"},
+	{"audit/archive", "./registry ./audit github.com/klauspost/compress/zstd"},
+	{"audit/export", "./registry ./registry/stream ./audit github.com/klauspost/compress/zstd"},
+	{"audit/replay", "./registry ./registry/stream ./audit ./dnsserver/..."},
 	{"sync/edge", "./registry github.com/cenkalti/backoff/v5"},
 	{"sync/consul", "./registry github.com/hashicorp/consul/api golang.org/x/sync/errgroup"},
 	{"sync/nacos", "./registry github.com/nacos-group/nacos-sdk-go/v2/... google.golang.org/grpc/... google.golang.org/protobuf/..."}, // gRPC is the SDK's wire
@@ -67,6 +72,7 @@ var testsOf = map[string]string{
 	"registry/stream":   "github.com/nats-io/...",
 	"registry/replica":  "./registry/stream github.com/nats-io/...",
 	"api":               "./registry/replica",
+	"audit/...":         "./registry/stream ./registry/replica ./audit/... ./dnsserver/... github.com/nats-io/...",
 	"liveness/observer": "./registry/stream ./registry/replica github.com/nats-io/...", // the protocol on a real stream
 	"dnsserver/...":     "golang.org/x/...",
 }
