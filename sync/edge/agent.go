@@ -25,6 +25,7 @@ type Agent struct {
 	status   board
 	tried    time.Time // of the lease that this agent tried to write last; zero: none
 	written  time.Time // of the last one that was acknowledged
+	led      uint64    // the last epoch that this agent began; 0: none. Only the goroutine that leads uses it
 }
 
 // New returns an agent; it starts nothing. The settings are the first; see [Agent.Reload].

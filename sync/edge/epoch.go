@@ -58,12 +58,13 @@ func (l *leader) begin(ctx context.Context) error {
 			return err
 		}
 		l.clock = clock{stream: now, local: time.Now()}
-		epoch, err = nextEpoch(last, a.status.get().Epoch, now)
+		epoch, err = nextEpoch(last, now, a.status.get().Epoch, a.led)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	a.led = epoch
 	l.outbox = newOutbox(a.writer, a.config.Agent, a.config.Timing, epoch)
 	if found && last.Event != nil && last.Event.Takeover != nil {
 		l.fences = withFence(last.Event.Takeover.Fences, registry.Fence{Epoch: last.Epoch, Sequence: last.Sequence})
@@ -76,14 +77,18 @@ func (l *leader) begin(ctx context.Context) error {
 }
 
 // nextEpoch returns an epoch above all that readers believe: that of the last
-// record and of the fences it names. What they refuse for its epoch does not
-// count, and neither does a lease's epoch that they would refuse. The error says
-// that they would not believe the next one yet.
-func nextEpoch(last registry.Message, leased uint64, now time.Time) (uint64, error) {
+// record and of the fences it names, and those that are known from elsewhere (from the
+// lease, or because this agent led them: the stream may have lost their records). What
+// readers refuse for its epoch does not count, and neither does what is known from
+// elsewhere that they would refuse. The error says that they would not believe the next
+// one yet.
+func nextEpoch(last registry.Message, now time.Time, known ...uint64) (uint64, error) {
 	clock := uint64(max(now.Unix(), 1))
 	epoch := clock
-	if leased < clock+epochAhead {
-		epoch = max(epoch, leased+1)
+	for _, k := range known {
+		if k < clock+epochAhead {
+			epoch = max(epoch, k+1)
+		}
 	}
 	if last.Refused == nil || last.Refused.Reason != registry.ReasonEpoch {
 		epoch = max(epoch, last.Epoch+1)

@@ -34,7 +34,7 @@ func TestNextEpochIsAboveAllThatReadersBelieve(t *testing.T) {
 		"a fence above its record":     {record(clock, registry.Fence{Epoch: clock + 7, Sequence: 3}), 0, clock + 8},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := nextEpoch(test.last, test.leased, now)
+			got, err := nextEpoch(test.last, now, test.leased)
 			if got != test.want || (err == nil) != (test.want != 0) {
 				t.Errorf("nextEpoch() = %d, %v, want %d", got, err, test.want)
 			}
