@@ -24,17 +24,26 @@ type History interface {
 	Read(ctx context.Context, r Range) iter.Seq2[registry.Stored, error]
 
 	// Latest yields the last message before a sequence of each subject that one of the
-	// filters matches (no filter: of all), in the order of their sequences.
+	// filters matches (no filter: of all), in the order of their sequences. Filters may
+	// be many (thousands of subjects without wildcards), and may match what is not there.
 	Latest(ctx context.Context, before uint64, filters ...string) iter.Seq2[registry.Stored, error]
 }
 
-// Span is the part of the history that can be read.
+// Span is the part of the history that can be read. Every message of the stream from
+// First to Last is among it.
 type Span struct {
-	First uint64 // the sequence of the oldest message
-	Last  uint64 // of the newest
-	Begin time.Time
-	End   time.Time
+	First uint64    // the sequence of the oldest message
+	Last  uint64    // of the newest
+	Begin time.Time // when the oldest was stored
+	End   time.Time // when the newest was
+
+	// Began is the first sequence that the stream ever had. Where First is beyond it,
+	// what stood between them is gone (for its age), or is not among this history.
+	Began uint64
 }
+
+// Whole reports whether nothing that ever stood before First is missing.
+func (s Span) Whole() bool { return s.First <= max(s.Began, 1) }
 
 // Empty reports whether there is nothing to be read.
 func (s Span) Empty() bool { return s.First > s.Last }
