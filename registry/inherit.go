@@ -76,6 +76,16 @@ func Inherit(older *View) *Fold {
 // another stream than the one that is read: it has not published all it owns since.
 func (c *ClusterState) Inherited() bool { return c.inherited != nil }
 
+// InheritedEpoch returns the latest epoch that is known from another stream than the one
+// that is read; 0 when nothing is. What an earlier one says is passed over, so whoever
+// writes next begins above it.
+func (c *ClusterState) InheritedEpoch() uint64 {
+	if c.inherited == nil {
+		return 0
+	}
+	return c.inherited.epoch
+}
+
 // Settle drops what is known of a cluster from another stream and was not said again
 // on this one; see [Inherit].
 func (f *Fold) Settle(id ClusterID) {

@@ -123,7 +123,8 @@ func (l *leader) begin(ctx context.Context) error {
 		if found && last.Event != nil && last.Event.Takeover != nil {
 			l.fences = withFence(last.Event.Takeover.Fences, registry.Fence{Epoch: last.Epoch, Sequence: last.Sequence})
 		}
-		l.epoch, err = nextEpoch(last, l.leased, now)
+		known := l.store.View().Observer()
+		l.epoch, err = nextEpoch(last, now, l.leased, known.Epoch, known.InheritedEpoch())
 		return err
 	})
 	if err != nil {
@@ -138,13 +139,16 @@ func (l *leader) begin(ctx context.Context) error {
 }
 
 // nextEpoch returns an epoch above all that readers believe: that of the last record
-// and of the fences it names. What they refuse for its epoch does not count, and
-// neither does a lease's epoch that they would refuse.
-func nextEpoch(last registry.Message, leased uint64, now time.Time) (uint64, error) {
+// and of the fences it names, and those known from elsewhere: from the lease, or from a
+// stream that was lost. What readers refuse for its epoch does not count, and neither does
+// what is known from elsewhere that they would refuse.
+func nextEpoch(last registry.Message, now time.Time, known ...uint64) (uint64, error) {
 	clock := uint64(max(now.Unix(), 1))
 	epoch := clock
-	if leased < clock+epochAhead {
-		epoch = max(epoch, leased+1)
+	for _, k := range known {
+		if k < clock+epochAhead {
+			epoch = max(epoch, k+1)
+		}
 	}
 	if last.Refused == nil || last.Refused.Reason != registry.ReasonEpoch {
 		epoch = max(epoch, last.Epoch+1)
