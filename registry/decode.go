@@ -167,6 +167,9 @@ func (d *Decoder) service() *ServiceState {
 		case "seen":
 			d.once(&seen, 10)
 			d.time(&s.Seen)
+		case "redacted":
+			d.once(&seen, 11)
+			s.Redacted = d.integer()
 		default:
 			d.skip()
 		}

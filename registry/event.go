@@ -77,6 +77,7 @@ type ServiceState struct {
 	Total     int        `json:"total"`     // of instances; more than are listed when truncated
 	Serving   int        `json:"serving"`   // of those that take traffic; true also when truncated
 	Truncated bool       `json:"truncated,omitempty"`
+	Redacted  int        `json:"redacted,omitempty"` // metadata pairs that the agent withheld; no part of the digest
 	Forgotten bool       `json:"forgotten,omitempty"`
 	Changes   *Changes   `json:"changes,omitempty"`
 	Changed   Stamp      `json:"changed"`         // the last real change, also in a refresh
@@ -197,7 +198,7 @@ func NewServiceState(key ServiceKey, s *Service) ServiceState {
 		if state.Instances == nil {
 			state.Instances = []Instance{}
 		}
-		state.Total, state.Serving = len(s.Instances), s.Serving()
+		state.Total, state.Serving, state.Redacted = len(s.Instances), s.Serving(), s.Redacted
 	}
 	return state
 }

@@ -21,6 +21,22 @@ func (p Pattern) Match(k ServiceKey) bool {
 	return wildcard(namespace, k.Namespace) && wildcard(name, k.Name)
 }
 
+// KeyPattern selects metadata pairs by their key, where each "*" stands for any run of
+// characters, also none. The case of ASCII letters does not matter: a pattern that is
+// to keep a secret at home should not miss it for a capital.
+type KeyPattern string
+
+// ParseKeyPattern checks that s is text of 1 to [MaxMetaKey] bytes.
+func ParseKeyPattern(s string) (KeyPattern, error) {
+	if s == "" || len(s) > MaxMetaKey || !printable(s) {
+		return "", refuse("pattern", "%q is no pattern of metadata keys: write for example *password*", clip(s))
+	}
+	return KeyPattern(strings.ToLower(s)), nil
+}
+
+// Match reports whether the pattern covers a key.
+func (p KeyPattern) Match(key string) bool { return wildcard(string(p), strings.ToLower(key)) }
+
 // specificity counts the characters that are not wildcards.
 func (p Pattern) specificity() int { return len(p) - strings.Count(string(p), "*") }
 

@@ -81,3 +81,31 @@ func TestParsePatternRefuses(t *testing.T) {
 		mustRefuse(t, err, "pattern")
 	}
 }
+
+func TestKeyPattern(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		pattern, key string
+		want         bool
+	}{
+		{"*password*", "db-password", true},
+		{"*password*", "DB_PASSWORD_2", true},
+		{"*Password*", "password", true},
+		{"token", "token", true},
+		{"token", "tokens", false},
+		{"*", "anything", true},
+	} {
+		p, err := registry.ParseKeyPattern(tt.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Match(tt.key); got != tt.want {
+			t.Errorf("%s covers %s: %v", tt.pattern, tt.key, got)
+		}
+	}
+	for _, bad := range []string{"", "a\x00b", strings.Repeat("x", registry.MaxMetaKey+1)} {
+		if p, err := registry.ParseKeyPattern(bad); err == nil {
+			t.Errorf("%.20q is the pattern %q", bad, p)
+		}
+	}
+}

@@ -75,6 +75,10 @@ func (i Instance) Equal(o Instance) bool {
 type Service struct {
 	Key       ServiceKey
 	Instances []Instance
+
+	// Redacted counts the metadata pairs that were withheld before the service left
+	// its cluster. It is told in the history, and is no part of what the service is.
+	Redacted int
 }
 
 // Serving counts the instances that can take traffic.

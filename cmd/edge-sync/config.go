@@ -107,6 +107,7 @@ type Export struct {
 	Include     []registry.Pattern
 	Exclude     []registry.Pattern
 	Rename      []Rename // sorted by From
+	Redact      []registry.KeyPattern
 }
 
 // Rename gives the services that From covers the name that To makes of theirs:
@@ -131,6 +132,7 @@ type document struct {
 		Include []string          `yaml:"include" help:"patterns of services that leave the cluster: namespace/name, * for any run of characters"`
 		Exclude []string          `yaml:"exclude" help:"patterns of services that stay inside"`
 		Rename  map[string]string `yaml:"rename" help:"patterns of services and what they are called outside: legacy/*=shop/*"`
+		Redact  []string          `yaml:"redact" help:"patterns of metadata keys that never leave the cluster, whatever service has them: *password*"`
 	} `yaml:"export"`
 	Probes probing.Section `yaml:"probes"`
 	Brake  Brake           `yaml:"brake"`

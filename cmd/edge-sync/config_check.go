@@ -290,6 +290,14 @@ func (d *document) export(r *config.Report) Export {
 	if d.Export.Default != "all" && d.Export.Default != "none" {
 		r.Add("export.default", "%.64q is neither all nor none", d.Export.Default)
 	}
+	for i, text := range d.Export.Redact {
+		p, err := registry.ParseKeyPattern(text)
+		if err != nil {
+			r.Add(fmt.Sprintf("export.redact[%d]", i), "%v", err)
+			continue
+		}
+		e.Redact = append(e.Redact, p)
+	}
 	for _, from := range slices.Sorted(maps.Keys(d.Export.Rename)) {
 		rename := Rename{registry.Pattern(from), registry.Pattern(d.Export.Rename[from])}
 		if err := rename.check(); err != nil {

@@ -63,7 +63,7 @@ gateways:
   static: [{name: gw-1, addresses: [203.0.113.10, "2001:db8::10"], ports: {http: 8080, https: 8443}, weight: 1, probe: {kind: https, port: 9443, path: /live, host: gw.example.org, status: 204}}]
   service: {name: ingress-gateway, namespace: default, port_name: http, probe: {port: 15021}}
   allow: [127.0.0.0/8]
-export: {default: all, include: ["shop/*"], exclude: ["*/internal-*"], rename: {"legacy/*": "shop/*"}}
+export: {default: all, include: ["shop/*"], exclude: ["*/internal-*"], rename: {"legacy/*": "shop/*"}, redact: ["*Password*", token]}
 probes: {enabled: false, interval: 5s, timeout: 5s, rise: 3, fall: 1, concurrency: 8, allow: [127.0.0.0/8]}
 brake: {enabled: false, share: 20, floor: 5, window: 2m, policy: hold, pass_after: 1h}
 http: 127.0.0.1:8081
@@ -90,7 +90,7 @@ func TestConfig(t *testing.T) {
 		},
 		Export: Export{
 			Include: []registry.Pattern{"shop/*"}, Exclude: []registry.Pattern{"*/internal-*"},
-			Rename: []Rename{{From: "legacy/*", To: "shop/*"}},
+			Rename: []Rename{{From: "legacy/*", To: "shop/*"}}, Redact: []registry.KeyPattern{"*password*", "token"},
 		},
 		Probes: probing.Section{
 			Interval: 5 * time.Second, Timeout: 5 * time.Second, Rise: 3, Fall: 1, Concurrency: 8,

@@ -167,7 +167,7 @@ func agentName() string {
 func settings(c Config) edge.Settings {
 	s := edge.Settings{
 		Region: c.Region, Zone: c.Zone, Labels: c.Labels, Gateways: c.Gateways.Static, Allow: c.Gateways.Allow,
-		Export: edge.ExportPolicy{DefaultNone: c.Export.DefaultNone, Include: c.Export.Include, Exclude: c.Export.Exclude},
+		Export: edge.ExportPolicy{DefaultNone: c.Export.DefaultNone, Include: c.Export.Include, Exclude: c.Export.Exclude, Redact: c.Export.Redact},
 	}
 	if g := c.Gateways.Service; g != nil {
 		s.FromService = &edge.GatewayService{Key: g.Key(), PortName: g.PortName, Probe: g.Probe.Registry()}

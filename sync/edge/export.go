@@ -3,6 +3,7 @@ package edge
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,10 @@ type ExportPolicy struct {
 	Include     []registry.Pattern
 	Exclude     []registry.Pattern
 	Rename      []Rename // the most specific pattern that matches is used
+
+	// Redact names metadata that stays at home whatever service has it. How many pairs
+	// were withheld is published, and neither their keys nor their values.
+	Redact []registry.KeyPattern
 }
 
 // Rename gives services another name: what From's wildcard stood for takes the
@@ -156,13 +161,44 @@ func (x *exporter) service(name registry.ServiceKey) *registry.Service {
 	if len(origins) == 0 {
 		return nil
 	}
-	s := x.current.Service(origins[0])
+	s := x.policy.redact(x.current.Service(origins[0]))
 	if s == nil || s.Key == name {
 		return s
 	}
 	renamed := *s
 	renamed.Key = name
 	return &renamed
+}
+
+// redact returns the service without the metadata that stays at home; the same one
+// when nothing has to.
+func (p ExportPolicy) redact(s *registry.Service) *registry.Service {
+	if s == nil || len(p.Redact) == 0 {
+		return s
+	}
+	hidden := func(key, _ string) bool {
+		return slices.ContainsFunc(p.Redact, func(p registry.KeyPattern) bool { return p.Match(key) })
+	}
+	var left *registry.Service
+	for n, i := range s.Instances {
+		open := maps.Clone(i.Meta)
+		maps.DeleteFunc(open, hidden)
+		withheld := len(i.Meta) - len(open)
+		if withheld == 0 {
+			continue
+		}
+		if left == nil {
+			left = &registry.Service{Key: s.Key, Instances: slices.Clone(s.Instances)}
+		}
+		if left.Redacted += withheld; len(open) == 0 {
+			open = nil
+		}
+		left.Instances[n].Meta = open
+	}
+	if left == nil {
+		return s
+	}
+	return left
 }
 
 // words returns all that leaves.
