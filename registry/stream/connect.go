@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -60,7 +61,8 @@ type Conn struct {
 
 	closed     chan struct{} // closed with the connection
 	contact    contact
-	violations violations // since the last reconnect
+	violations violations             // since the last reconnect
+	signer     atomic.Pointer[Signer] // nil: nothing is signed
 
 	mu          sync.Mutex // guards the fields below
 	reconnected chan struct{}
