@@ -53,5 +53,6 @@ func BenchmarkRound(b *testing.B) {
 			continue
 		}
 		p.take(j, time.Millisecond, nil, now)
+		p.release(j, now)
 	}
 }

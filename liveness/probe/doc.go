@@ -10,9 +10,11 @@
 //   - A gateway is reached when any of its addresses is. The verdict turns after Rise
 //     successes or Fall failures in a row; before the first such run there is none, so
 //     that a start says nothing of anybody.
-//   - One goroutine plans and a fixed number works, however many gateways there are. When
-//     they are too many for the workers, each is probed less often, in order of waiting,
-//     and that is said.
+//   - One goroutine plans and a fixed number works, however many gateways there are. The
+//     workers are shared among the clusters: one whose gateways do not answer holds half
+//     of them at most, n such clusters 1/(n+1) each, so that the others are probed as often
+//     as they should be. When a cluster's gateways are too many for its share, each is
+//     probed less often, in order of waiting, and that is said.
 //   - A probe goes to an address that the gateway's cluster has declared and to nowhere
 //     else: no name is resolved, no redirect followed, no proxy used. Loopback, link-local
 //     and metadata addresses are probed only where Allow covers them. Of what a gateway

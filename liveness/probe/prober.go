@@ -60,6 +60,7 @@ type Counts struct {
 // gateway is one target.
 type gateway struct {
 	cluster   registry.ClusterID
+	line      *line
 	name      string
 	addresses []netip.Addr // sorted, at least one
 	plan      plan
@@ -99,10 +100,8 @@ type Prober struct {
 
 	mu       sync.Mutex // guards the fields below
 	clusters map[registry.ClusterID]map[string]*gateway
-	queue    schedule
-	ready    []job // further addresses of rounds that have begun
+	share    share
 	counts   Counts
-	late     bool
 	lacking  bool
 	turned   map[registry.ClusterID]struct{} // since they were taken last
 	said     map[string]struct{}
@@ -110,8 +109,9 @@ type Prober struct {
 
 // New returns a Prober without targets.
 func New(c Config) *Prober {
+	c = c.withDefaults()
 	return &Prober{
-		config: c.withDefaults(), attempt: attempt, random: rand.Float64,
+		config: c, attempt: attempt, random: rand.Float64, share: newShare(c.Concurrency),
 		wake: make(chan struct{}, 1), news: make(chan struct{}, 1),
 		clusters: map[registry.ClusterID]map[string]*gateway{}, turned: map[registry.ClusterID]struct{}{}, said: map[string]struct{}{},
 	}
@@ -158,40 +158,55 @@ func (p *Prober) plan(ctx context.Context, jobs chan<- job) {
 	}
 }
 
-// next takes the next attempt; ok is false when there is none for a while. Rounds that
-// have begun come first, so that they end.
+// next takes the next attempt; ok is false when there is none for a while.
 func (p *Prober) next(now time.Time) (j job, wait time.Duration, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.ready) > 0 {
-		j, p.ready = p.ready[0], p.ready[1:]
-		if j.gateway.round == j.round && !j.gateway.gone {
+	for {
+		l, wait := p.share.next(now)
+		if l == nil {
+			return job{}, wait, false
+		}
+		if j, ok = p.pick(l, now); ok {
+			p.share.begun(l)
+		}
+		p.share.moved(l, now)
+		if ok {
 			return j, 0, true
 		}
 	}
-	g, wait := p.queue.pop(now)
-	if g == nil {
-		return job{}, wait, false
-	}
-	p.noteLag(now.Sub(g.due))
-	g.round++
-	g.began, g.pending, g.lacking, g.fault = now, 1, false, ""
-	return job{gateway: g, round: g.round, address: g.preferred}, 0, true
 }
 
-// noteLag tells when the workers are too few, and when they no longer are. p.mu is held.
-func (p *Prober) noteLag(lag time.Duration) {
-	late := lag > p.config.Interval
-	if late {
-		p.counts.Late++
+// pick takes a line's next attempt; ok is false when what it had is of no use any more.
+// Rounds that have begun come first, so that they end. p.mu is held.
+func (p *Prober) pick(l *line, now time.Time) (j job, ok bool) {
+	for len(l.ready) > 0 {
+		j, l.ready = l.ready[0], l.ready[1:]
+		if j.gateway.round == j.round && !j.gateway.gone {
+			return j, true
+		}
 	}
+	g, _ := l.queue.pop(now)
+	if g == nil {
+		return job{}, false
+	}
+	p.noteLag(l, now.Sub(g.due))
+	g.round++
+	g.began, g.pending, g.lacking, g.fault = now, 1, false, ""
+	return job{gateway: g, round: g.round, address: g.preferred}, true
+}
+
+// noteLag tells when the workers are too few for some cluster, and when they no longer
+// are. p.mu is held.
+func (p *Prober) noteLag(l *line, lag time.Duration) {
 	switch {
-	case late && !p.late:
-		p.late = true
-		p.config.Logger.Warn("gateways are probed less often than configured: there are too many for so many probes at a time, or too many that do not answer; raise probes.concurrency or probes.interval",
-			"gateways", p.counts.Gateways, "concurrency", p.config.Concurrency, "interval", p.config.Interval)
-	case p.late && lag < p.config.Interval/10:
-		p.late = false
+	case lag > p.config.Interval:
+		p.counts.Late++
+		if p.share.setLate(l, true) {
+			p.config.Logger.Warn("gateways are probed less often than configured: there are too many for so many probes at a time, or too many that do not answer; raise probes.concurrency or probes.interval",
+				"cluster", string(l.cluster), "gateways", p.counts.Gateways, "concurrency", p.config.Concurrency, "interval", p.config.Interval)
+		}
+	case lag < p.config.Interval/10 && p.share.setLate(l, false):
 		p.config.Logger.Info("gateways are probed as often as configured")
 	}
 }
@@ -205,7 +220,17 @@ func (p *Prober) work(ctx context.Context, j job) {
 	if ctx.Err() != nil {
 		return // it says nothing of the gateway
 	}
-	p.take(j, path, err, time.Now())
+	now := time.Now()
+	p.take(j, path, err, now)
+	p.release(j, now)
+}
+
+// release gives back what an attempt held.
+func (p *Prober) release(j job, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.share.ended(j.gateway.line, now)
+	signal(p.wake)
 }
 
 // take judges the result of one attempt.
@@ -232,11 +257,11 @@ func (p *Prober) take(j job, path time.Duration, err error, now time.Time) {
 	if j.address == g.preferred && len(g.addresses) > 1 { // the others have not been tried
 		for n := range g.addresses {
 			if n != g.preferred {
-				p.ready = append(p.ready, job{gateway: g, round: g.round, address: n})
+				g.line.ready = append(g.line.ready, job{gateway: g, round: g.round, address: n})
 				g.pending++
 			}
 		}
-		signal(p.wake)
+		p.share.moved(g.line, now)
 	}
 	if g.pending == 0 {
 		p.end(g, false, now)
@@ -246,8 +271,8 @@ func (p *Prober) take(j job, path time.Duration, err error, now time.Time) {
 // end ends a round. p.mu is held.
 func (p *Prober) end(g *gateway, good bool, now time.Time) {
 	g.round++ // what is still on its way comes too late
-	p.queue.push(g, next(g.began, now, p.config.Interval, p.random()))
-	signal(p.wake)
+	g.line.queue.push(g, next(g.began, now, p.config.Interval, p.random()))
+	p.share.moved(g.line, now)
 	switch {
 	case good:
 		p.counts.Reached++

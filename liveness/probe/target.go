@@ -22,14 +22,14 @@ func (p *Prober) SetTargets(cluster registry.ClusterID, gateways []registry.Gate
 	wanted := p.targets(cluster, gateways)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now, old := time.Now(), p.clusters[cluster]
+	now, old, l := time.Now(), p.clusters[cluster], p.share.of(cluster)
 	for name, g := range old {
 		if same(g, wanted[name]) {
 			wanted[name] = g
 			continue
 		}
 		g.gone = true
-		p.queue.drop(g)
+		l.queue.drop(g)
 		p.counts.Gateways--
 		if g.judge.standing != unknown {
 			p.turn(cluster)
@@ -48,11 +48,14 @@ func (p *Prober) SetTargets(cluster registry.ClusterID, gateways []registry.Gate
 			continue
 		}
 		p.counts.Gateways++
-		p.queue.push(g, first(now, p.config.Interval, p.random()))
+		g.line = l
+		l.queue.push(g, first(now, p.config.Interval, p.random()))
 	}
 	if p.clusters[cluster] = wanted; len(wanted) == 0 {
 		delete(p.clusters, cluster)
 	}
+	p.share.moved(l, now)
+	p.share.leave(l)
 	signal(p.wake)
 }
 
