@@ -143,22 +143,23 @@ func (c *Compiler) turned(before, v *registry.View, l registry.Labels) bool {
 	if from.Key != to.Key || !slices.EqualFunc(from.Records, to.Records, func(a, b *registry.Record) bool { return a.Cluster == b.Cluster }) {
 		return false
 	}
-	ttl, any := 0, false
+	var t terms
+	any := false
 	for n, record := range to.Records {
 		if serves(record) == serves(from.Records[n]) && drainedIn(v, record.Cluster, l) == drainedIn(before, record.Cluster, l) {
 			continue
 		}
 		if !any {
-			ttl, any = c.zone.ServiceTTL(to.Key), true
+			t, any = termsOf(c.zone, to.Key), true
 		}
-		c.put(c.acquire(v, recipeOf(v, to, record.Cluster), ttl), l.Name, l.Namespace, string(record.Cluster), "cluster")
+		c.put(c.acquire(v, recipeOf(v, to, record.Cluster, t)), l.Name, l.Namespace, string(record.Cluster), "cluster")
 	}
 	if !any {
 		return true
 	}
-	c.put(c.acquire(v, recipeOf(v, to, ""), ttl), l.Name, l.Namespace, "svc")
+	c.put(c.acquire(v, recipeOf(v, to, "", t)), l.Name, l.Namespace, "svc")
 	if l.Namespace == registry.DefaultNamespace {
-		c.put(c.acquire(v, recipeOf(v, to, ""), ttl), l.Name, "svc")
+		c.put(c.acquire(v, recipeOf(v, to, "", t)), l.Name, "svc")
 	}
 	return true
 }
@@ -178,14 +179,14 @@ func (c *Compiler) cluster(before, v *registry.View, id registry.ClusterID) {
 		return
 	}
 	all := recipe{members: []member{{cluster: id}}}
-	c.put(c.acquire(v, all, 0), string(id), "gw")
+	c.put(c.acquire(v, all), string(id), "gw")
 	if is.Record == nil {
 		return
 	}
 	for n := range is.Record.Gateways {
 		one := all
 		one.gateway = is.Record.Gateways[n].Name
-		c.put(c.acquire(v, one, 0), one.gateway, string(id), "gw")
+		c.put(c.acquire(v, one), one.gateway, string(id), "gw")
 	}
 }
 
@@ -193,10 +194,10 @@ func (c *Compiler) cluster(before, v *registry.View, id registry.ClusterID) {
 // asks only what stands now, so that it may be called once too often.
 func (c *Compiler) name(before, v *registry.View, l registry.Labels) {
 	e, there := v.Lookup(l)
-	ttl := 0
+	var t terms
 	if there {
-		ttl = c.zone.ServiceTTL(e.Key) // looks at up to a thousand patterns
-		c.put(c.acquire(v, recipeOf(v, e, ""), ttl), l.Name, l.Namespace, "svc")
+		t = termsOf(c.zone, e.Key)
+		c.put(c.acquire(v, recipeOf(v, e, "", t)), l.Name, l.Namespace, "svc")
 	} else {
 		c.remove(l.Name, l.Namespace, "svc")
 	}
@@ -206,7 +207,7 @@ func (c *Compiler) name(before, v *registry.View, l registry.Labels) {
 	c.short(v, l.Namespace)
 	for _, id := range clustersAt(before, v, l) {
 		if there && e.Record(id) != nil {
-			c.put(c.acquire(v, recipeOf(v, e, id), ttl), l.Name, l.Namespace, string(id), "cluster")
+			c.put(c.acquire(v, recipeOf(v, e, id, t)), l.Name, l.Namespace, string(id), "cluster")
 		} else {
 			c.remove(l.Name, l.Namespace, string(id), "cluster")
 		}
@@ -219,7 +220,7 @@ func (c *Compiler) name(before, v *registry.View, l registry.Labels) {
 // short settles <label>.svc: a service of the default namespace, or else a namespace.
 func (c *Compiler) short(v *registry.View, label string) {
 	if e, ok := v.Lookup(registry.Labels{Namespace: registry.DefaultNamespace, Name: label}); ok {
-		c.put(c.acquire(v, recipeOf(v, e, ""), c.zone.ServiceTTL(e.Key)), label, "svc")
+		c.put(c.acquire(v, recipeOf(v, e, "", termsOf(c.zone, e.Key))), label, "svc")
 		return
 	}
 	c.branch(v.HasNamespace(label, ""), label, "svc")
@@ -256,8 +257,8 @@ func clustersAt(before, v *registry.View, l registry.Labels) []registry.ClusterI
 }
 
 // acquire returns the set that a recipe makes, for one more name.
-func (c *Compiler) acquire(v *registry.View, r recipe, ttl int) node {
-	c.scratch = r.appendKey(c.scratch[:0], ttl)
+func (c *Compiler) acquire(v *registry.View, r recipe) node {
+	c.scratch = r.appendKey(c.scratch[:0])
 	n, known := c.numbers[string(c.scratch)]
 	if !known {
 		key := string(c.scratch)

@@ -118,18 +118,30 @@ func drainedIn(v *registry.View, cluster registry.ClusterID, l registry.Labels) 
 type recipe struct {
 	gateway string // of gateways: one gateway's name, "" for all
 	service bool
-	key     registry.ServiceKey // one of the services; decides about the TTL
+	key     registry.ServiceKey // one of the services
 	members []member            // of gateways: the cluster
-	policy  byte                // the service's: what follows when all clusters are in doubt
+	terms   terms               // the service's
+}
+
+// terms are what the zone record says of a service: up to a thousand patterns twice, so
+// they are asked for once per name and not per set.
+type terms struct {
+	ttl    int  // seconds
+	policy byte // what follows when all clusters are in doubt
+}
+
+func termsOf(zone *registry.ZoneRecord, key registry.ServiceKey) terms {
+	t := terms{ttl: zone.ServiceTTL(key), policy: '='}
+	if zone.Withdraws(key) {
+		t.policy = '-'
+	}
+	return t
 }
 
 // recipeOf returns what the answers for a service depend on; for its name in one
 // cluster, when cluster is not empty.
-func recipeOf(v *registry.View, e *registry.Entry, cluster registry.ClusterID) recipe {
-	r := recipe{service: true, key: e.Key, policy: '='}
-	if v.Zone().Withdraws(e.Key) {
-		r.policy = '-'
-	}
+func recipeOf(v *registry.View, e *registry.Entry, cluster registry.ClusterID, t terms) recipe {
+	r := recipe{service: true, key: e.Key, terms: t}
 	for _, record := range e.Records {
 		if cluster == "" || record.Cluster == cluster {
 			r.members = append(r.members, member{record.Cluster, serves(record), drainedIn(v, record.Cluster, e.Key.Labels())})
@@ -141,9 +153,8 @@ func recipeOf(v *registry.View, e *registry.Entry, cluster registry.ClusterID) r
 // serves reports whether a service has an instance in a cluster that takes traffic.
 func serves(r *registry.Record) bool { return r.Serving > 0 && !r.Tombstone() }
 
-// appendKey appends what is equal for all services that are answered alike, given
-// the TTL in seconds.
-func (r *recipe) appendKey(b []byte, ttl int) []byte {
+// appendKey appends what is equal for all services that are answered alike.
+func (r *recipe) appendKey(b []byte) []byte {
 	if !r.service {
 		b = append(b, 'g')
 		b = append(b, r.gateway...)
@@ -151,8 +162,8 @@ func (r *recipe) appendKey(b []byte, ttl int) []byte {
 		return append(b, r.members[0].cluster...)
 	}
 	b = append(b, 's')
-	b = binary.BigEndian.AppendUint32(b, uint32(ttl))
-	b = append(b, r.policy)
+	b = binary.BigEndian.AppendUint32(b, uint32(r.terms.ttl))
+	b = append(b, r.terms.policy)
 	for _, m := range r.members {
 		state := byte('-')
 		if m.serving {
