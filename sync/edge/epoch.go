@@ -171,12 +171,14 @@ func (l *leader) readBack(ctx context.Context, streamNow time.Time) error {
 		}
 		if m.Event != nil && m.Event.Note != nil && m.Event.Note.Kind == registry.NoteBrake {
 			if told, err := registry.ParseBrake(*m.Event.Note); err == nil {
-				l.noted, l.notedAt = told, m.Stored
+				l.noted, l.notedAt, l.notedAs = told, m.Stored, registry.Stamp{Epoch: m.Epoch, Revision: m.Revision}
 			}
 		}
 	}
 	unreadable = append(unreadable, fold.Voided()...)
 	l.outbox.load(fold.View(), stored, unreadable, streamNow, time.Now())
+	l.loaded, l.former = true, a.carried.take(time.Now())
+	l.outbox.miss(l.former.believed, time.Now())
 	a.config.Logger.Info("leading", "epoch", l.outbox.epoch, "services_on_stream", len(l.outbox.believed), "unreadable", len(unreadable))
 	l.publishStatus()
 	return nil

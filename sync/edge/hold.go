@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -22,55 +23,21 @@ func (l *leader) firstHold(exports *exporter) {
 	a := l.agent
 	b := newBrake(a.config.Brake, &a.brakes)
 	var words []word
-	for k, belief := range l.outbox.believed {
-		if exports.withholds(k) {
+	for s := range l.known() {
+		if exports.withholds(s.Key) {
 			continue // the settings took it away, not the registry
 		}
-		b.believe(&registry.Service{Key: k, Instances: belief.state.Instances})
-		if len(exports.origins[k]) == 0 {
-			words = append(words, word{key: k})
+		b.believe(&s)
+		if len(exports.origins[s.Key]) == 0 {
+			words = append(words, word{key: s.Key})
 		}
-	}
-	carried := a.carried.since(time.Now())
-	if carried != nil && len(l.outbox.believed) == 0 { // the stream was lost: what was held would be, too
-		for k, s := range carried.stands {
-			if b.believe(s); len(exports.origins[k]) == 0 {
-				words = append(words, word{key: k})
-			}
-		}
-		l.noted, l.notedAt = carried.record(carried.hold.state), time.Time{}
 	}
 	_, leave, left := a.orders.standing()
 	b.leave(left, leave)
 	l.brake, l.outbox.tells, l.outbox.tell = b, func() bool { return b.tells(l.clock.now()) }, l.tell
-	b.resume(l.clock.now(), append(words, exports.words()...), l.noted, l.notedAt)
-}
-
-// carried is the brake of the epoch before, if something was held at its end.
-type carried struct {
-	brake *brake
-	at    time.Time
-}
-
-// since returns the brake while it is young enough to be believed without a stream that says so.
-func (c carried) since(now time.Time) *brake {
-	if c.brake == nil || now.Sub(c.at) > carriedFor {
-		return nil
-	}
-	return c.brake
-}
-
-const carriedFor = 5 * time.Minute
-
-// carry keeps what is held for the next epoch of this process.
-func (l *leader) carry() {
-	switch {
-	case l.brake == nil: // this epoch did not come so far
-	case l.brake.holding():
-		l.agent.carried = carried{l.brake, time.Now()}
-	default:
-		l.agent.carried = carried{}
-	}
+	last, noted := l.lastNote()
+	l.told = l.notedAs
+	b.resume(l.clock.now(), append(words, exports.words()...), last, noted)
 }
 
 // hold takes what the registry says of some services, and returns those that stand
@@ -138,7 +105,7 @@ func (l *leader) tell(e *registry.Event) {
 		return hex.EncodeToString(sum[:6])
 	})
 	note := told.Note(l.sentence(told))
-	e.Note = &note
+	e.Note, l.told = &note, registry.Stamp{Epoch: e.Epoch, Revision: e.Revision, Time: e.Time}
 	logger := l.agent.config.Logger.With("id", told.ID, "services", told.Services, "instances", told.Instances)
 	switch told.State {
 	case registry.BrakeHeld:
@@ -218,7 +185,7 @@ type lostGateway struct {
 func (l *leader) keepGateways(record *registry.ClusterRecord, settings *Settings, snapshot registry.Snapshot) {
 	former := l.outbox.wantRecord
 	if former == nil {
-		former = l.outbox.record
+		former = cmp.Or(l.outbox.record, l.former.record)
 	}
 	ended := l.lost.holding && !l.brake.holding()
 	l.lost.holding = l.brake.holding()

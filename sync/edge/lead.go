@@ -29,8 +29,12 @@ type leader struct {
 	brake   *brake           // what of it should stand on the stream; nil likewise
 	alarm   <-chan time.Time // when the brake has something to do; nil: not set
 	alarmAt time.Time
-	noted   registry.Brake // what the stream says of the brake, as the epoch begins; zero: nothing
-	notedAt time.Time
+	noted   registry.Brake    // what the stream says of the brake, as the epoch begins; zero: nothing
+	notedAt time.Time         // when that was stored
+	notedAs registry.Stamp    // by which message
+	told    registry.Stamp    // the last message that says something of the brake
+	loaded  bool              // what the stream believes was read back
+	former  carried           // what was known before that
 	lost    lostGateways      // those that the registry no longer has
 	from    *registry.Service // what the record's gateways were read from
 	seen    time.Time         // when the snapshot that is wanted came

@@ -51,6 +51,7 @@ func (a *Agent) takeLease(ctx context.Context) (sequence uint64, err error) {
 		default:
 			a.streamFault(ctx, nil)
 			a.standBy(at.Lease)
+			a.carried.forget(time.Now())
 			retry.Reset()
 			pause(ctx, min(max(watched.left(at, a.config.Timing.Lapse), 0), a.config.Timing.Renew))
 			continue

@@ -34,7 +34,8 @@ type outbox struct {
 	last   uint64 // the revision last given out
 
 	believed   map[registry.ServiceKey]*belief
-	record     *registry.ClusterRecord // acknowledged; nil: none
+	lost       map[registry.ServiceKey]*belief // what the stream had acknowledged and no longer has, until it has it again
+	record     *registry.ClusterRecord         // acknowledged; nil: none
 	recordDue  time.Time
 	digest     registry.Digest                             // of all that is stored
 	wanted     func(registry.ServiceKey) *registry.Service // nil: not known, what is believed stands
@@ -52,7 +53,7 @@ type outbox struct {
 func newOutbox(writer registry.Writer, agent string, timing Timing, epoch uint64) *outbox {
 	return &outbox{
 		writer: writer, agent: agent, timing: timing, epoch: epoch,
-		believed: map[registry.ServiceKey]*belief{}, dirty: map[registry.ServiceKey]mark{},
+		believed: map[registry.ServiceKey]*belief{}, lost: map[registry.ServiceKey]*belief{}, dirty: map[registry.ServiceKey]mark{},
 	}
 }
 
@@ -87,8 +88,25 @@ func (o *outbox) load(v *registry.View, stored map[registry.Fact]time.Time, unre
 	}
 }
 
+// miss takes what the stream had acknowledged: of what it no longer has, all that is
+// not to be forgotten is to be published again.
+func (o *outbox) miss(acknowledged map[registry.ServiceKey]*belief, now time.Time) {
+	for k, b := range acknowledged {
+		if o.believed[k] == nil && !o.forgettable(b, now) {
+			b.refresh = now
+			o.lost[k] = b
+		}
+	}
+}
+
+// forgettable reports whether a belief is a tombstone of which no reader needs to know any more.
+func (o *outbox) forgettable(b *belief, now time.Time) bool {
+	return b.state.Total == 0 && now.Sub(b.state.Changed.Time) > o.timing.Forget
+}
+
 // believe replaces what is believed of a service; nil = it is not known.
 func (o *outbox) believe(k registry.ServiceKey, b *belief) {
+	delete(o.lost, k)
 	if was := o.believed[k]; was != nil {
 		o.digest = o.digest.XOR(was.stored)
 	}
@@ -123,9 +141,11 @@ func (o *outbox) markAll(wanted []registry.ServiceKey, seen time.Time) {
 	}
 	compare(wanted)
 	var rest []registry.ServiceKey
-	for k := range o.believed {
-		if _, known := o.dirty[k]; !known {
-			rest = append(rest, k)
+	for _, known := range []map[registry.ServiceKey]*belief{o.believed, o.lost} {
+		for k := range known {
+			if _, marked := o.dirty[k]; !marked {
+				rest = append(rest, k)
+			}
 		}
 	}
 	slices.SortFunc(rest, registry.ServiceKey.Compare)
@@ -198,6 +218,10 @@ func (o *outbox) serviceEvent(k registry.ServiceKey, m mark, now time.Time) *reg
 		return o.repeat(b, false, now)
 	}
 	wanted := o.wanted(k)
+	lost := o.lost[k]
+	if lost != nil {
+		b = lost
+	}
 	if b == nil && wanted == nil {
 		return nil
 	}
@@ -209,8 +233,15 @@ func (o *outbox) serviceEvent(k registry.ServiceKey, m mark, now time.Time) *reg
 		wanted = keepHealth(wanted, was)
 	}
 	changes := registry.Compare(was, wanted)
+	if b != nil && wanted != nil {
+		b.state.Redacted = wanted.Redacted
+	}
 	if b != nil && changes == nil && !b.unsure {
-		return o.repeat(b, wanted == nil, now)
+		e := o.repeat(b, wanted == nil, now)
+		if e != nil && lost != nil && e.Cause == registry.CauseRefresh {
+			e.Cause = registry.CauseResync
+		}
+		return e
 	}
 	e := o.event(registry.KindService, m.cause, now)
 	state := registry.NewServiceState(k, wanted)
@@ -228,7 +259,7 @@ func (o *outbox) repeat(b *belief, gone bool, now time.Time) *registry.Event {
 		return nil
 	}
 	state, cause := b.state, registry.CauseRefresh
-	if gone && state.Total == 0 && now.Sub(state.Changed.Time) > o.timing.Forget {
+	if gone && o.forgettable(b, now) {
 		state.Forgotten, cause = true, registry.CauseChange
 	}
 	e := o.event(registry.KindService, cause, now)

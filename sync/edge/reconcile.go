@@ -26,6 +26,7 @@ func (l *leader) reconcile(ctx context.Context, r reading) error {
 	l.firstHold(exports)
 	l.describe(r.snapshot)
 	l.want(r)
+	l.former = carried{} // it is all in the brake and in the outbox
 	l.outbox.markAll(l.wantedKeys(), l.seen)
 	if err := l.flush(ctx); err != nil {
 		return err
@@ -48,7 +49,7 @@ func (l *leader) reconcile(ctx context.Context, r reading) error {
 // second read. The error says why nothing may be withdrawn yet.
 func (l *leader) confirm(ctx context.Context, exports *exporter) error {
 	a := l.agent
-	believed, wanted := l.believedSnapshot(), exportedBy(exports)
+	believed, wanted := registry.NewSnapshot("", slices.Collect(l.known())...), exportedBy(exports)
 	if !suspicious(believed, wanted) {
 		return nil
 	}
@@ -83,15 +84,6 @@ func exportedBy(x *exporter) registry.Snapshot {
 		if s := x.service(k); s != nil {
 			services = append(services, *s)
 		}
-	}
-	return registry.NewSnapshot("", services...)
-}
-
-// believedSnapshot is what the stream has, as a snapshot.
-func (l *leader) believedSnapshot() registry.Snapshot {
-	services := make([]registry.Service, 0, len(l.outbox.believed))
-	for k, b := range l.outbox.believed {
-		services = append(services, registry.Service{Key: k, Instances: b.state.Instances})
 	}
 	return registry.NewSnapshot("", services...)
 }
