@@ -177,12 +177,16 @@ func explain(err error, target netip.AddrPort, timeout time.Duration) string {
 	default:
 		text = err.Error()
 	}
-	text = target.String() + ": " + strings.Map(func(r rune) rune {
+	return clip(target.String() + ": " + strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
 			return '.'
 		}
 		return r
-	}, text)
+	}, text))
+}
+
+// clip bounds an error's text.
+func clip(text string) string {
 	if len(text) > maxError {
 		text = strings.ToValidUTF8(text[:maxError], "")
 	}

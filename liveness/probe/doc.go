@@ -15,13 +15,16 @@
 //     of them at most, n such clusters 1/(n+1) each, so that the others are probed as often
 //     as they should be. When a cluster's gateways are too many for its share, each is
 //     probed less often, in order of waiting, and that is said.
+//   - A verdict that a gateway is reached speaks of the last few intervals: without a
+//     probe for five it is none any more. Who is not reached stays so until it is.
 //   - A probe goes to an address that the gateway's cluster has declared and to nowhere
 //     else: no name is resolved, no redirect followed, no proxy used. Loopback, link-local
 //     and metadata addresses are probed only where Allow covers them. Of what a gateway
 //     sends, 16 KiB are read at most, and all of it within the timeout.
 //   - What this machine lacks (descriptors, ports, memory) is not held against a gateway.
 //   - Reports come at once when a verdict turns, otherwise every ten seconds, and at a
-//     rate that is bounded whatever happens.
+//     rate that is bounded whatever happens. When nothing is known of a cluster any more,
+//     the last one has no gateways.
 //
 // What it does not promise: that a gateway which is reached serves (that is the
 // registry's to say), nor that who reaches it speaks for others. Certificates are not

@@ -71,6 +71,7 @@ type gateway struct {
 
 	round     uint64    // of which results are wanted
 	began     time.Time // the round
+	ended     time.Time // the last one; zero: none has
 	preferred int       // the address that was reached last
 	pending   int       // addresses whose results are missing in this round
 	lacking   bool      // in this round something was missing on this machine
@@ -270,6 +271,10 @@ func (p *Prober) take(j job, path time.Duration, err error, now time.Time) {
 
 // end ends a round. p.mu is held.
 func (p *Prober) end(g *gateway, good bool, now time.Time) {
+	if g.judge.standing == reached && p.starved(g, now) {
+		g.judge = judge{} // nobody knows since when that did not hold
+	}
+	g.ended = now
 	g.round++ // what is still on its way comes too late
 	g.line.queue.push(g, next(g.began, now, p.config.Interval, p.random()))
 	p.share.moved(g.line, now)
@@ -287,6 +292,16 @@ func (p *Prober) end(g *gateway, good bool, now time.Time) {
 	if g.judge.take(good, p.config.Rise, p.config.Fall, now) {
 		p.turn(g.cluster)
 	}
+}
+
+// starvedAfter is after how many intervals without the end of a round a verdict no longer
+// speaks of now.
+const starvedAfter = 5
+
+// starved reports whether a gateway's probes have not had their turn for so long. What was
+// tried in vain for something that this machine lacks was a turn. p.mu is held.
+func (p *Prober) starved(g *gateway, now time.Time) bool {
+	return !g.ended.IsZero() && now.Sub(g.ended) > starvedAfter*p.config.Interval+2*p.config.Timeout
 }
 
 // turn remembers that there is news of a cluster. p.mu is held.

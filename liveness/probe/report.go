@@ -46,7 +46,9 @@ const (
 
 // Reporter publishes what a [Prober] finds: one report for each cluster, at once when a
 // verdict has turned, and every ten seconds otherwise (less often where there are more
-// than 300 clusters). Clusters of whose gateways nothing is known are not reported.
+// than 300 clusters). Clusters of whose gateways nothing is known are not reported; where
+// something was reported and nothing is known any more, one report without gateways takes
+// its place.
 type Reporter struct {
 	config ReporterConfig
 	prober *Prober
@@ -81,6 +83,7 @@ type pending struct {
 	due  time.Time
 	last time.Time // when one went; zero: never
 	busy bool      // one is on its way
+	told bool      // the latest that went says something of a gateway
 }
 
 // sent is what became of a report.
@@ -156,14 +159,13 @@ func (s *reporting) send(now time.Time, hand func(registry.ProbeReport)) (wait t
 		if id == "" {
 			return wait
 		}
-		verdicts := s.prober.Verdicts(id)
-		if len(verdicts) == 0 { // its gateways are gone, or new ones
+		verdicts, c := s.prober.Verdicts(id), s.clusters[id]
+		if len(verdicts) == 0 && !c.told { // its gateways are gone, or new ones
 			delete(s.clusters, id)
 			continue
 		}
 		every := s.every()
-		c := s.clusters[id]
-		c.busy, c.last = true, now
+		c.busy, c.last, c.told = true, now, len(verdicts) > 0
 		c.due = now.Add(time.Duration((0.8 + 0.2*s.random()) * float64(every)))
 		s.busy++
 		s.free = now.Add(spacing)
@@ -224,7 +226,7 @@ func (s *reporting) acknowledge(ctx context.Context, result sent, now time.Time)
 		s.pause = min(max(2*s.pause, time.Second), longestPause)
 		s.free = now.Add(s.pause)
 		if c != nil {
-			c.due = now
+			c.due, c.told = now, true // it may be stored all the same, and so may the one before
 		}
 	}
 	if _, said := s.saidCut[result.cluster]; result.cut && !said && len(s.saidCut) < maxSaid {

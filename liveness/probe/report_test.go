@@ -123,7 +123,7 @@ func TestReporter(t *testing.T) {
 		p.SetTargets("cobalt", nil)
 		p.SetTargets("amber", []registry.Gateway{gw("gw-1", "192.0.2.1")})
 		time.Sleep(time.Second)
-		if got := brief(to.take()); got != "amber: gw-1+" {
+		if got := brief(to.take()); got != "amber: gw-1+; cobalt: " {
 			t.Errorf("a gateway is gone, and a cluster: %q", got)
 		}
 		time.Sleep(10 * time.Minute)

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -112,17 +113,23 @@ func (p *Prober) Clusters() []registry.ClusterID {
 }
 
 // Verdicts returns what is known of a cluster's gateways, sorted by name: those that
-// have a verdict. Since is by this machine's clock. The caller owns the result.
+// have a verdict. A gateway that was reached, and whose probes have not had their turn for
+// several intervals, has none any more; one that was not reached keeps it, with an error
+// that says so. Since is by this machine's clock. The caller owns the result.
 func (p *Prober) Verdicts(cluster registry.ClusterID) []registry.GatewayReport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]registry.GatewayReport, 0, len(p.clusters[cluster]))
+	now, all := time.Now(), make([]registry.GatewayReport, 0, len(p.clusters[cluster]))
 	for _, g := range p.clusters[cluster] {
-		if g.judge.standing == unknown {
+		starved, failure := p.starved(g, now), g.failure
+		if g.judge.standing == unknown || starved && g.judge.standing == reached {
 			continue
 		}
+		if starved {
+			failure = clip(fmt.Sprintf("not probed for %v; before that: %s", now.Sub(g.ended).Round(time.Second), failure))
+		}
 		all = append(all, registry.GatewayReport{
-			Name: g.name, Reached: g.judge.standing == reached, Since: g.judge.since.UTC(), Error: g.failure, Latency: g.latencies.latency(),
+			Name: g.name, Reached: g.judge.standing == reached, Since: g.judge.since.UTC(), Error: failure, Latency: g.latencies.latency(),
 		})
 	}
 	slices.SortFunc(all, func(a, b registry.GatewayReport) int { return strings.Compare(a.Name, b.Name) })
