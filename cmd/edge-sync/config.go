@@ -24,6 +24,8 @@ type Config struct {
 	Probes   probing.Section
 	Brake    Brake
 	HTTP     string // address to listen on
+
+	Description config.Description // of all this, as the history may tell it
 }
 
 // Source says which registry the agent watches: exactly one is not nil.
@@ -120,8 +122,8 @@ type document struct {
 	Region   string            `yaml:"region" help:"region of the cluster"`
 	Zone     string            `yaml:"zone" help:"zone of the cluster within its region"`
 	Labels   map[string]string `yaml:"labels" help:"labels of the cluster"`
-	NATS     config.NATS       `yaml:"nats"`
-	Source   Source            `yaml:"source"`
+	NATS     config.NATS       `yaml:"nats" private:"true"`
+	Source   Source            `yaml:"source" private:"true"`
 	Gateways struct {
 		Static  []gateway       `yaml:"static"`
 		Service *GatewayService `yaml:"service"`
@@ -129,10 +131,10 @@ type document struct {
 	} `yaml:"gateways"`
 	Export struct {
 		Default string            `yaml:"default" default:"all" help:"what leaves the cluster when no pattern decides: all or none"`
-		Include []string          `yaml:"include" help:"patterns of services that leave the cluster: namespace/name, * for any run of characters"`
-		Exclude []string          `yaml:"exclude" help:"patterns of services that stay inside"`
-		Rename  map[string]string `yaml:"rename" help:"patterns of services and what they are called outside: legacy/*=shop/*"`
-		Redact  []string          `yaml:"redact" help:"patterns of metadata keys that never leave the cluster, whatever service has them: *password*"`
+		Include []string          `yaml:"include" private:"true" help:"patterns of services that leave the cluster: namespace/name, * for any run of characters"`
+		Exclude []string          `yaml:"exclude" private:"true" help:"patterns of services that stay inside"`
+		Rename  map[string]string `yaml:"rename" private:"true" help:"patterns of services and what they are called outside: legacy/*=shop/*"`
+		Redact  []string          `yaml:"redact" private:"true" help:"patterns of metadata keys that never leave the cluster, whatever service has them: *password*"`
 	} `yaml:"export"`
 	Probes probing.Section `yaml:"probes"`
 	Brake  Brake           `yaml:"brake"`
@@ -176,6 +178,7 @@ func Load(path string, environ []string, flags *pflag.FlagSet) (Config, []config
 	var d document
 	r := config.Load(&d, path, environ, flags)
 	c := d.config(r)
+	c.Description = config.Describe(&d)
 	return c, r.Faults()
 }
 

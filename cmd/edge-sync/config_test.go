@@ -98,7 +98,7 @@ func TestConfig(t *testing.T) {
 		},
 		Brake: Brake{Share: 20, Floor: 5, Window: 2 * time.Minute, Policy: "hold", PassAfter: time.Hour},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, config.Secret{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, config.Secret{}), cmpopts.IgnoreFields(Config{}, "Description")); diff != "" {
 		t.Error(diff)
 	}
 	if got.Source.Kind() != "nacos" || got.Gateways.Service.Key() != (registry.ServiceKey{Namespace: "default", Name: "ingress-gateway"}) {
@@ -375,5 +375,24 @@ func TestWhatPassesIsPublishable(t *testing.T) {
 	})
 	if passed == 0 {
 		t.Error("no configuration passed, so nothing was shown")
+	}
+}
+
+// The history is read by other clusters: it may not tell them what stays inside this
+// one, nor how its registry is reached.
+func TestDescriptionTellsNothingPrivate(t *testing.T) {
+	c := mustLoad(t, everything)
+	fields := c.Description.Fields()
+	for path, want := range map[string]string{
+		"region": "eu", "labels.tier": "prod", "gateways.static[0].ports.https": "8443", "brake.share": "20", "brake.pass_after": "1h0m0s",
+		"export.default": "all", "export.exclude": config.Hidden, "export.redact": config.Hidden, "export.rename": config.Hidden,
+		"source.nacos.username": config.Hidden, "nats.servers": config.Hidden,
+	} {
+		if fields[path] != want {
+			t.Errorf("%s: %q, want %q", path, fields[path], want)
+		}
+	}
+	if again := mustLoad(t, strings.Replace(everything, "*/internal-*", "*/private-*", 1)); again.Description.Revision() == c.Description.Revision() {
+		t.Error("another list of what stays inside has the same revision")
 	}
 }

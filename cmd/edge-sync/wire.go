@@ -169,6 +169,7 @@ func settings(c Config) edge.Settings {
 		Region: c.Region, Zone: c.Zone, Labels: c.Labels, Gateways: c.Gateways.Static, Allow: c.Gateways.Allow,
 		Export: edge.ExportPolicy{DefaultNone: c.Export.DefaultNone, Include: c.Export.Include, Exclude: c.Export.Exclude, Redact: c.Export.Redact},
 	}
+	s.Configuration = registry.Configuration{Revision: c.Description.Revision(), Fields: c.Description.Fields()}
 	if g := c.Gateways.Service; g != nil {
 		s.FromService = &edge.GatewayService{Key: g.Key(), PortName: g.PortName, Probe: g.Probe.Registry()}
 	}

@@ -111,6 +111,10 @@ type Settings struct {
 	FromService  *GatewayService    // gateways found in the registry; may be nil
 	Allow        []netip.Prefix     // what the registry may name beyond public and private addresses
 	Export       ExportPolicy
+
+	// Configuration is what the history is told of the whole configuration that these
+	// are from; the zero one is not told.
+	Configuration registry.Configuration
 }
 
 // GatewayService names the service whose serving instances are the cluster's
