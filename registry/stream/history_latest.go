@@ -1,0 +1,312 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+const (
+	headerPending = "Nats-Num-Pending"
+	headerLast    = "Nats-Last-Sequence"
+
+	askedTogether = 64       // filters in one question for last messages
+	fewFilters    = 512      // more are looked for by reading everything
+	firstPart     = 32 << 10 // sequences that are read at once, backwards
+	largerParts   = 4        // times as many later
+	partsWorth    = 200      // messages are read in the time in which one subject is asked for
+	askers        = 4        // questions at the same time
+)
+
+// latest looks for the last message before a sequence of each subject.
+//
+// The server can be asked that for a subject, but it looks through its blocks for each
+// one, so that many take seconds. Reading the history backwards, part by part, finds
+// most subjects soon, because each is published again every day. So few are asked for,
+// many are read, and of those the ones that are not found soon are asked for.
+type latest struct {
+	history *History
+	first   uint64 // of the stream
+	before  uint64 // the sequence: not part of it
+
+	mu    sync.Mutex // guards found
+	found map[string]registry.Stored
+}
+
+func (l *latest) find(ctx context.Context, filters []string) error {
+	if len(filters) == 0 {
+		return l.read(ctx, nil)
+	}
+	if len(filters) > fewFilters || slices.ContainsFunc(filters, broad) {
+		return l.read(ctx, filters)
+	}
+	var left []string
+	for part := range slices.Chunk(filters, askedTogether) {
+		many, err := l.ask(ctx, part)
+		if err != nil {
+			return err
+		}
+		if many {
+			left = append(left, part...)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return l.read(ctx, left)
+}
+
+// broad reports whether a filter may match very many subjects.
+func broad(filter string) bool {
+	return filter == ">" || strings.HasSuffix(filter, ".>") && strings.Count(filter, ".") < 4 || strings.HasSuffix(filter, ".svc.*.*")
+}
+
+// ask asks for the last messages of some filters. Many: there are too many of them.
+func (l *latest) ask(ctx context.Context, filters []string) (many bool, err error) {
+	kept, cut, err := l.history.conn.lastOfMany(ctx, directQuery{Subjects: filters, UpTo: l.before - 1})
+	switch {
+	case err != nil && strings.Contains(err.Error(), "413"):
+		return true, nil
+	case err != nil:
+		return false, err
+	case cut && len(filters) == 1:
+		return true, nil
+	case cut:
+		for half := range slices.Chunk(filters, (len(filters)+1)/2) {
+			more, err := l.ask(ctx, half)
+			if err != nil {
+				return false, err
+			}
+			many = many || more
+		}
+		return many, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range kept {
+		if m.sequence < l.before {
+			l.found[m.subject] = m.asStored()
+		}
+	}
+	return false, nil
+}
+
+// read reads backwards until nothing is missing, or what is missing is better asked for.
+func (l *latest) read(ctx context.Context, filters []string) error {
+	missing, err := l.history.subjects(ctx, filters)
+	if err != nil {
+		return err
+	}
+	for subject := range l.found {
+		delete(missing, subject)
+	}
+	wire := filters
+	if len(wire) > askedTogether { // the server would compare each message with all of them
+		wire = nil
+	}
+	to, size := l.before-1, l.history.part
+	for len(missing) > 0 && to >= l.first {
+		from := l.first
+		if to-l.first >= size {
+			from = to - size + 1
+		}
+		found, err := l.part(ctx, HistoryRange{From: from, To: to, Filter: wire}, missing)
+		if err != nil {
+			return err
+		}
+		to = from - 1
+		worth := uint64(found)*partsWorth >= to+1-l.first || uint64(found)*partsWorth >= size
+		if size = min(2*size, largerParts*l.history.part); !worth && to >= l.first && uint64(len(missing))*partsWorth < to+1-l.first {
+			return l.askEach(ctx, missing, to)
+		}
+	}
+	return nil
+}
+
+// part reads a range, and takes what is found off what is missing.
+func (l *latest) part(ctx context.Context, r HistoryRange, missing map[string]struct{}) (found int, err error) {
+	last := map[string]registry.Stored{}
+	err = l.history.Read(ctx, r, func(m registry.Stored) error {
+		if _, wanted := missing[m.Subject]; wanted {
+			last[m.Subject] = m
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	for subject, m := range last {
+		l.found[subject] = m
+		delete(missing, subject)
+	}
+	return len(last), nil
+}
+
+// askEach asks for subjects one by one, of which nothing stands after a sequence, up to
+// the one that is looked for.
+func (l *latest) askEach(ctx context.Context, missing map[string]struct{}, upTo uint64) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	subjects := make(chan string)
+	var wg sync.WaitGroup
+	for range askers {
+		wg.Go(func() {
+			for subject := range subjects {
+				if err := l.askOne(ctx, subject, upTo); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+	for subject := range missing {
+		select {
+		case subjects <- subject:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(subjects)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// askOne asks for one subject. The server finds the first message of a subject fast,
+// also where there is none early enough; looking back for the last one, it would go
+// through the whole history before it says so.
+func (l *latest) askOne(ctx context.Context, subject string, upTo uint64) error {
+	m, found, err := l.history.next(ctx, subject, `"seq":`+strconv.FormatUint(max(l.first, 1), 10))
+	if err != nil || !found || m.sequence > upTo {
+		return err
+	}
+	q := directQuery{Subjects: []string{subject}, UpTo: upTo}
+	kept, _, err := l.history.conn.lastOfMany(ctx, q)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range kept {
+		l.found[m.subject] = m.asStored()
+	}
+	return nil
+}
+
+// lastOfMany is a directQuery for last messages. Cut says that the server has left some out.
+func (c *Conn) lastOfMany(ctx context.Context, q directQuery) (kept []storedMessage, cut bool, err error) {
+	ctx, stop := c.bound(ctx)
+	defer stop()
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, false, err
+	}
+	inbox := c.nats.NewInbox()
+	sub, err := c.nats.SubscribeSync(inbox)
+	if err != nil {
+		return nil, false, err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // only a closed connection refuses
+	if err := c.nats.PublishRequest(directGetSubject+EventsStream, inbox, body); err != nil {
+		return nil, false, err
+	}
+	for {
+		answer, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return nil, false, fmt.Errorf("%s%s: %w", directGetSubject, EventsStream, err)
+		}
+		m, given, err := parseDirect(answer)
+		if err != nil {
+			return nil, false, fmt.Errorf("%s%s: %w", directGetSubject, EventsStream, err)
+		}
+		if !given {
+			left, _ := strconv.ParseUint(lastValue(answer.Header, headerPending), 10, 64)
+			return kept, left > 0, nil
+		}
+		kept = append(kept, m)
+	}
+}
+
+// subjects returns those that match one of the filters and have a message now.
+func (h *History) subjects(ctx context.Context, filters []string) (map[string]struct{}, error) {
+	all := map[string]struct{}{}
+	patterns := filters
+	if len(filters) == 0 || len(filters) > askedTogether {
+		patterns = []string{">"}
+	}
+	for _, p := range patterns {
+		found, err := h.subjectsOf(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		for subject := range found {
+			all[subject] = struct{}{}
+		}
+	}
+	if len(filters) > askedTogether {
+		wanted := make(map[string]struct{}, len(filters))
+		var wild []string
+		for _, f := range filters {
+			if strings.ContainsAny(f, "*>") {
+				wild = append(wild, f)
+			} else {
+				wanted[f] = struct{}{}
+			}
+		}
+		for subject := range all {
+			if _, exact := wanted[subject]; !exact && !slices.ContainsFunc(wild, func(f string) bool { return matches(f, subject) }) {
+				delete(all, subject)
+			}
+		}
+	}
+	return all, nil
+}
+
+// subjectsTime bounds reading the server's list of subjects; it comes in pages of 100,000.
+const subjectsTime = 20 * time.Second
+
+func (h *History) subjectsOf(ctx context.Context, filter string) (map[string]uint64, error) {
+	ctx, stop := context.WithTimeout(ctx, subjectsTime)
+	defer stop()
+	var info *jetstream.StreamInfo
+	s, err := h.conn.js.Stream(ctx, EventsStream)
+	if err == nil {
+		info, err = s.Info(ctx, jetstream.WithSubjectFilter(filter))
+	}
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, fmt.Errorf("the subjects of %s: %w", EventsStream, err)
+	}
+	return info.State.Subjects, nil
+}
+
+// matches reports whether a subject matches a filter, as NATS has it.
+func matches(filter, subject string) bool {
+	for {
+		f, filters, moreF := strings.Cut(filter, ".")
+		s, subjects, moreS := strings.Cut(subject, ".")
+		switch {
+		case f == ">":
+			return true
+		case f != "*" && f != s:
+			return false
+		case !moreF || !moreS:
+			return moreF == moreS
+		}
+		filter, subject = filters, subjects
+	}
+}
