@@ -125,6 +125,7 @@ func TestStartFromACheckpoint(t *testing.T) {
 
 			began := time.Now()
 			n = startNode(t, url, path)
+			streamtest.Eventually(t, 20*time.Second, "it answers, for NATS can't be reached", func() bool { return n.store.View().Synced() })
 			v := n.store.View()
 			if got := n.isCut(); got != "started from a checkpoint" || n.replica.Ready() != nil {
 				t.Fatalf("marked %q, ready: %v", got, n.replica.Ready())
@@ -153,6 +154,7 @@ func TestStartFromACheckpoint(t *testing.T) {
 			// A dead cluster outlives another restart.
 			n.stop()
 			again := startNode(t, url, path)
+			streamtest.Eventually(t, 20*time.Second, "it answers", func() bool { return again.store.View().Synced() })
 			defer again.watch(t, map[string]registry.ClusterID{"web": "amber", "old": "bronze"})()
 			streamtest.Eventually(t, 30*time.Second, "it is current", func() bool { return again.isCut() == "" })
 			if c := again.store.View().Cluster("bronze"); c == nil || !c.Inherited() {

@@ -117,7 +117,7 @@ const othersPatience = 10 * time.Second
 func (c *connection) leaveZoneToOthers(ctx context.Context) {
 	look := time.NewTicker(lookPause)
 	defer look.Stop()
-	for deadline := time.Now().Add(othersPatience); time.Now().Before(deadline) && c.views.View().Zone() == nil; {
+	for deadline := time.Now().Add(othersPatience); time.Now().Before(deadline) && c.known().Zone() == nil; {
 		state, err := c.State(ctx)
 		if err != nil || state.Began <= 1 {
 			return

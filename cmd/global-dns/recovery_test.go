@@ -39,7 +39,7 @@ func startNode(t *testing.T, url, path string) *node {
 	c.NATS.Servers, c.Checkpoint.Path, c.Checkpoint.Interval = []string{url}, config.Path(path), 200*time.Millisecond
 	metrics := prometheus.NewRegistry()
 	conn := &connection{
-		config: c, logger: logger, views: n.store, losses: newLosses(metrics),
+		config: c, logger: logger, losses: newLosses(metrics),
 		probes: newProbes(c.Probes, n.store, metrics, logger), observing: newObserving(c.Observer, n.store, metrics, logger),
 	}
 	n.replica = replica.New(n.store, conn, newObserver(metrics), logger)

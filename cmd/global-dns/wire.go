@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,7 +62,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	metrics := proc.NewMetrics("global-dns")
 	observed := newObserver(metrics)
 	store := &registry.Store{}
-	conn := &connection{config: c, logger: p.Logger, views: store, probes: newProbes(c.Probes, store, metrics, p.Logger)}
+	conn := &connection{config: c, logger: p.Logger, probes: newProbes(c.Probes, store, metrics, p.Logger)}
 	conn.observing = newObserving(c.Observer, store, metrics, p.Logger)
 	conn.losses = newLosses(metrics)
 	followed := replica.New(store, conn, observed, p.Logger)
@@ -123,15 +124,22 @@ type connection struct {
 	observing    *observing
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
 	losses       *prometheus.CounterVec
-	views        *registry.Store
+	known        func() *registry.View // what is shown, or a checkpoint holds; set before anything uses it
 }
 
 // run connects, prepares the streams and the zone record, and follows.
 func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *keeper) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	holding, stop := context.WithCancel(ctx)
+	defer stop()
+	wg.Go(func() { followed.Hold(holding) })
+	c.known = followed.Known
 	n := c.config.NATS
 	conn, err := stream.Connect(ctx, stream.ConnectConfig{
 		Servers: n.Servers, Name: "global-dns", Credentials: string(n.Credentials),
 		CA: string(n.CA), Cert: string(n.Cert), Key: string(n.Key), Logger: c.logger, Gather: gather,
+		Waits: func(error) { followed.Show("NATS can't be reached") },
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -141,7 +149,7 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 	}
 	defer conn.Close()
 	c.Conn = conn
-	known := c.views.View().Sequence()
+	known := c.known().Sequence()
 	if err := c.insist(ctx, "prepare the streams", func() error { return c.prepareStreams(ctx, known) }); err != nil {
 		return nil
 	}
@@ -215,7 +223,7 @@ func (c *connection) keepZone(ctx context.Context) error {
 	for {
 		configured := *c.seed.Load()
 		ours := configured
-		if last := c.views.View().Zone(); last != nil { // a stream that lost its record gets the last one that stood
+		if last := c.known().Zone(); last != nil { // a stream that lost its record gets the last one that stood
 			ours = *last
 		}
 		err := c.insist(ctx, "seed the zone record", func() error {

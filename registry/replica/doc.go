@@ -32,6 +32,10 @@
 //     ([registry.Inherit]), the sequence never goes back, and what the operator had said
 //     and the stream does not know is written again.
 //
+// With a checkpoint: it is kept back for some seconds while the stream may be caught up
+// with, so that no sequence is shown below one that was shown before the restart. Without
+// the stream it is shown, and may be some seconds older than what was shown before.
+//
 // What it does not promise: a replica that begins with neither the stream nor a
 // checkpoint knows nothing of a cluster whose agent is dead. Only one replica should
 // write to a checkpoint's path.

@@ -11,8 +11,10 @@ import (
 // fromCheckpoint is why a replica is cut off that has not reached the stream yet.
 const fromCheckpoint = "started from a checkpoint"
 
-// Resume shows what a checkpoint holds, marked as cut off since it was current, until
-// the stream was caught up with. Call it before Run, and at most once.
+// Resume gives the replica what a checkpoint holds. It is kept back while the stream may
+// be read in a moment, for it may be older than what was answered before; see [Replica.Hold].
+// Shown, it is marked as cut off since it was current, until the stream was caught up with.
+// Call it before Run and before Hold, and at most once.
 func (r *Replica) Resume(c checkpoint.Checkpoint) {
 	f := registry.Restore(c.Facts, c.Sequence)
 	f.Synced()
@@ -25,10 +27,78 @@ func (r *Replica) Resume(c checkpoint.Checkpoint) {
 	r.place = Place{Created: c.Created, Sequence: c.Sequence}
 	r.stored.Store(c.Stored.UnixNano())
 	r.cut, r.cutAt = &registry.Cut{Since: c.Current, Reason: fromCheckpoint}, r.resumed
-	r.publish(f.View())
-	r.synced.Store(true)
-	r.logger.Info("started from a checkpoint", "sequence", c.Sequence, "services", r.shown.Services(), "clusters", len(r.shown.Clusters()), "current", c.Current)
+	v := f.View()
+	r.shown, r.held = v, v.CutOff(*r.cut)
+	r.reached.Store(v.Sequence())
+	r.logger.Info("a checkpoint was read", "sequence", c.Sequence, "services", v.Services(), "clusters", len(v.Clusters()), "current", c.Current)
 }
+
+// How long what a checkpoint holds is kept back: while the stream is not heard of, and
+// while it is being read, altogether.
+const (
+	holdSilent = 2 * time.Second
+	holdAtMost = 10 * time.Second
+)
+
+// Hold shows what a checkpoint holds once the stream seems not to be there to be caught up
+// with: when nothing of it was heard for two seconds, or it takes ten. It returns then, when
+// something was shown before, or when ctx ends. Run does this too: call it while there is
+// nothing to run with yet; Run shows it at once when there is no connection.
+func (r *Replica) Hold(ctx context.Context) {
+	for r.holds() {
+		age := time.Since(r.resumed)
+		rest := min(holdSilent-(age-time.Duration(r.moved.Load())), holdAtMost-age)
+		if rest <= 0 {
+			r.Show("the stream can't be read, or not soon")
+			return
+		}
+		if wait(ctx, rest) != nil {
+			return
+		}
+	}
+}
+
+// Show shows what a checkpoint holds at once, unless something was shown since. Any
+// number of goroutines may call it. Why is for the log.
+func (r *Replica) Show(why string) {
+	r.showing.Lock()
+	defer r.showing.Unlock()
+	if r.held == nil {
+		return
+	}
+	r.store.Publish(r.held)
+	r.synced.Store(true)
+	r.logger.Info("started from a checkpoint", "sequence", r.held.Sequence(), "why", why)
+	r.held = nil
+}
+
+// Known returns what is known: the View that is shown, or that of a checkpoint which is kept
+// back. Any number of goroutines may call it.
+func (r *Replica) Known() *registry.View {
+	r.showing.Lock()
+	defer r.showing.Unlock()
+	if r.held != nil {
+		return r.held
+	}
+	return r.store.View()
+}
+
+// holds reports whether a View is kept back.
+func (r *Replica) holds() bool {
+	r.showing.Lock()
+	defer r.showing.Unlock()
+	return r.held != nil
+}
+
+// notHeld shows what is kept back when there is nothing to wait for.
+func (r *Replica) notHeld() {
+	if r.options.Recovery != nil && r.holds() && !r.options.Recovery.Contact().Connected {
+		r.Show("NATS is not connected")
+	}
+}
+
+// move notes that the stream is being read: what a checkpoint holds may be kept back longer.
+func (r *Replica) move() { r.moved.Store(int64(time.Since(r.resumed))) }
 
 // moment is what a checkpoint is made of.
 type moment struct {

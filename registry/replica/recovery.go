@@ -123,6 +123,7 @@ func (r *Replica) lose(ctx context.Context, why string) {
 // stands until the new fold has caught up.
 func (r *Replica) begin(s session) {
 	r.behind = true
+	r.move()
 	switch {
 	case s.Lost && r.shown != nil:
 		r.logger.Error("the stream was lost: the answers stand, and each cluster's until its agent has published everything anew",
@@ -251,12 +252,21 @@ func (r *Replica) hear(now time.Time) {
 	}
 }
 
-// publish shows a View of the fold.
+// publish shows a View of the fold, unless a checkpoint's is kept back and this one is no
+// more current.
 func (r *Replica) publish(v *registry.View) {
 	r.shown = v
 	r.reached.Store(v.Sequence())
 	if r.cut != nil {
 		v = v.CutOff(*r.cut)
 	}
+	r.showing.Lock()
+	defer r.showing.Unlock()
+	if r.held != nil && r.cut != nil {
+		r.held = v
+		return
+	}
+	r.held = nil
 	r.store.Publish(v)
+	r.synced.Store(true)
 }

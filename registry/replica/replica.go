@@ -57,7 +57,8 @@ type Replica struct {
 	sessions chan session
 	losses   chan string
 	options  Options
-	resumed  time.Time     // when it began from a checkpoint; zero: it did not
+	resumed  time.Time     // when it was given a checkpoint; zero: it was not
+	moved    atomic.Int64  // how long after that something of the stream was taken in, in nanoseconds
 	place    Place         // where the checkpoint was
 	reached  atomic.Uint64 // the sequence of the latest View that was shown
 	stored   atomic.Int64  // when the latest message was, by the stream's clock, in Unix nanoseconds
@@ -88,6 +89,9 @@ type Replica struct {
 
 	mu    sync.Mutex // guards known
 	known map[registry.ClusterID]sighting
+
+	showing sync.Mutex     // guards held, and is held by who publishes
+	held    *registry.View // of a checkpoint, marked, not shown yet; nil: none, or something was shown
 }
 
 type batch struct {
@@ -163,6 +167,8 @@ func (r *Replica) Run(ctx context.Context) error {
 	r.runs.Store(true)
 	defer r.end()
 	wg.Go(func() { r.follow(ctx) })
+	r.notHeld()
+	wg.Go(func() { r.Hold(ctx) })
 	wg.Go(func() {
 		r.again(ctx, "watch the leases", func() error { return r.stream.WatchLeases(ctx, r.handLease()) })
 	})
@@ -189,6 +195,7 @@ func (r *Replica) Run(ctx context.Context) error {
 			r.logger.Error("the stream that was followed is lost", "why", why)
 			r.cutOff("the stream was lost", time.Now())
 		case <-tick.C:
+			r.notHeld()
 			r.hear(time.Now())
 			for _, order := range r.mend(ctx, time.Now()) {
 				wg.Go(order)
@@ -280,6 +287,7 @@ func (r *Replica) sight(cluster registry.ClusterID, next sighting) bool {
 
 // take folds a batch and shows the result at once.
 func (r *Replica) take(b batch) {
+	r.move()
 	if !b.tail && r.live { // the latest of each fact, not all that there was
 		r.rereading = true
 		r.fold.Unsure()
@@ -375,7 +383,6 @@ func (r *Replica) finishStart() {
 	r.live, r.behind = true, false
 	r.join()
 	r.publish(v)
-	r.synced.Store(true)
 	r.logger.Info("caught up with the stream", "sequence", v.Sequence(), "services", v.Services(),
 		"clusters", len(v.Clusters()), "facts_unknown", r.facts())
 }

@@ -16,7 +16,7 @@ import (
 // word. Every replica does this: the first one wins. One that knows only what a
 // checkpoint holds, which may be old, says nothing where somebody else has spoken.
 func (r *Replica) restate(ctx context.Context, checkpointOnly bool) error {
-	v, upTo := r.store.View(), time.Unix(0, r.stored.Load())
+	v, upTo := r.Known(), time.Unix(0, r.stored.Load())
 	if v.Zone() == nil {
 		return nil
 	}

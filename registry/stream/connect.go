@@ -34,6 +34,10 @@ type ConnectConfig struct {
 	// It is for who only reads: it delays the server's answers, too.
 	Gather time.Duration
 
+	// Waits, when set, is told once that no server could be reached at the first attempt, and
+	// why as far as it is known; nil: refused. [Connect] calls it, and goes on trying.
+	Waits func(err error)
+
 	// InProcess, when set, is an embedded server that is spoken to without a
 	// socket; Servers is then not used.
 	InProcess nats.InProcessConnProvider
@@ -106,6 +110,9 @@ func Connect(ctx context.Context, config ConnectConfig) (*Conn, error) {
 	}
 	if c.nats.IsConnected() {
 		return c, nil
+	}
+	if config.Waits != nil {
+		config.Waits(c.nats.LastError())
 	}
 	select {
 	case <-first:

@@ -34,19 +34,33 @@ func TestConnectWaitsOnlyAsLongAsItMay(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 2*time.Second {
 		t.Errorf("Connect() = %v after %v", err, time.Since(began))
 	}
-	connected := make(chan error, 1)
+	connected, waits := make(chan error, 1), make(chan struct{})
 	go func() {
-		c, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{s.ClientURL()}, Name: "test"})
+		c, err := stream.Connect(t.Context(), stream.ConnectConfig{
+			Servers: []string{s.ClientURL()}, Name: "test", Waits: func(error) { close(waits) },
+		})
 		if err == nil {
 			c.Close()
 		}
 		connected <- err
 	}()
+	select {
+	case <-waits: // once, or it would panic
+	case <-time.After(20 * time.Second):
+		t.Fatal("nobody is told that there is no server")
+	}
 	time.Sleep(300 * time.Millisecond)
 	streamtest.StartAgain(t, stopped)
 	if err := <-connected; err != nil {
 		t.Errorf("Connect() when the server comes: %v", err)
 	}
+	c, err := stream.Connect(t.Context(), stream.ConnectConfig{
+		Servers: []string{s.ClientURL()}, Name: "test", Waits: func(err error) { t.Errorf("it waits although the server is there: %v", err) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }
 
 func TestConnectRefusesWhatCannotWork(t *testing.T) {
