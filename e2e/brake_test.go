@@ -66,9 +66,10 @@ func bulk(n int) string { return fmt.Sprintf("bulk-%d.svc.mesh.internal.", n) }
 // known stands until an operator decides, through a restart of the agent, and what is
 // new passes.
 func TestMassWithdrawal(t *testing.T) {
+	t.Parallel()
 	for kind, make := range registries {
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
+			together(t)
 			m, r := newMesh(t), make(t)
 			for n := range 100 {
 				r.put(t, fmt.Sprintf("bulk-%d", n), instance{id: fmt.Sprintf("only-%d", n), address: "10.1.0.1", port: 1000 + n})
@@ -155,8 +156,9 @@ func TestMassWithdrawal(t *testing.T) {
 // TestMassWithdrawalPasses lets what nobody decides about pass, and does not hold a
 // cluster that was ordered to leave.
 func TestMassWithdrawalPasses(t *testing.T) {
+	together(t)
 	m, r := newMesh(t), newFile(t)
-	m.brake = map[string]any{"pass_after": "6s"}
+	m.brake = map[string]any{"pass_after": "12s"}
 	r.fill(t, "bulk", 20)
 	m.agent(t, "amber", amberGateway, r.source())
 	m.answers(t, bulk(19), "A", amberGateway)

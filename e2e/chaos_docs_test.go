@@ -11,6 +11,7 @@ import (
 // TestDocsFailures: every test that docs/failures.md names as a proof is there, and
 // every experiment has its line in the recovery table.
 func TestDocsFailures(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../docs/failures.md")
 	if err != nil {
 		t.Fatal(err)

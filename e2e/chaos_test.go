@@ -48,7 +48,8 @@ func planned(t *testing.T) chaosPlan {
 }
 
 // TestChaos breaks real processes one after another, while registries change and
-// clients ask, and holds every answer to what was registered. See [steady].
+// clients ask, and holds every answer to what was registered. See [steady]. It runs
+// alone: it has network namespaces, and measures.
 func TestChaos(t *testing.T) {
 	plan := planned(t)
 	began := time.Now()

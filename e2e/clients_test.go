@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -175,7 +173,7 @@ func notRun(t *testing.T, what, enable string, required bool) {
 
 // Real clients, set up as docs/clients.md says, follow a service that moves to
 // another cluster, and see a new name, within their time; and on the way nobody gets
-// nothing.
+// nothing. It runs alone: it measures how soon they follow.
 func TestClientsFollow(t *testing.T) {
 	s := newShore(t)
 	t.Run("judges", func(t *testing.T) { s.judge(t) })
@@ -349,31 +347,4 @@ func (s *shore) resolver(t *testing.T, name, address string) asking {
 		}())
 	})
 	return ask
-}
-
-// metric sums a metric of global-dns over all labels that contain a text.
-func (m *mesh) metric(t *testing.T, name, labels string) float64 {
-	t.Helper()
-	return metricOf(t, m.http, name, labels)
-}
-
-// metricOf sums a metric of the daemon whose HTTP interface is at an address.
-func metricOf(t *testing.T, address, name, labels string) (sum float64) {
-	t.Helper()
-	reply, err := http.Get("http://" + address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reply.Body.Close()
-	lines := bufio.NewScanner(reply.Body)
-	for lines.Scan() {
-		if line := lines.Text(); strings.HasPrefix(line, name) && strings.Contains(line, labels) {
-			value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sum += value
-		}
-	}
-	return sum
 }

@@ -29,6 +29,7 @@ func (m *mesh) seamark(t *testing.T, arguments ...string) (out string, code int)
 
 // TestOperatorCommand asks and changes a running mesh as an operator does.
 func TestOperatorCommand(t *testing.T) {
+	together(t)
 	m := newMesh(t)
 	r := newFile(t)
 	r.put(t, "checkout", first, second)

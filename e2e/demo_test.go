@@ -16,6 +16,7 @@ import (
 // TestDemoTour runs what "make demo" runs, and ends after the tour: every step
 // must hold.
 func TestDemoTour(t *testing.T) {
+	together(t)
 	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +42,7 @@ func TestDemoTour(t *testing.T) {
 
 // TestDemoSaysWhichPortIsTaken: the message names the address and the flag.
 func TestDemoSaysWhichPortIsTaken(t *testing.T) {
+	t.Parallel()
 	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,30 +34,22 @@ type metric struct {
 // scrape reads a daemon's own families; those of Go and the process are left out.
 func scrape(t *testing.T, address string) map[string]metric {
 	t.Helper()
-	reply, err := http.Get("http://" + address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reply.Body.Close()
-	body, err := io.ReadAll(reply.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := metricsPage(t, address)
 	found := map[string]metric{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (seamark_\w+) (\w+)$`).FindAllSubmatch(body, -1) {
-		name := string(m[1])
-		sample := regexp.MustCompile(`(?m)^` + name + `(?:_bucket)?(?:\{(.*)\})? `).FindSubmatch(body)
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (seamark_\w+) (\w+)$`).FindAllStringSubmatch(page, -1) {
+		name := m[1]
+		sample := regexp.MustCompile(`(?m)^` + name + `(?:_bucket)?(?:\{(.*)\})? `).FindStringSubmatch(page)
 		if sample == nil {
 			t.Fatalf("%s has no sample", name)
 		}
 		var labels []string
-		for _, l := range regexp.MustCompile(`(\w+)="`).FindAllSubmatch(sample[1], -1) {
-			if string(l[1]) != "le" {
-				labels = append(labels, string(l[1]))
+		for _, l := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(sample[1], -1) {
+			if l[1] != "le" {
+				labels = append(labels, l[1])
 			}
 		}
 		slices.Sort(labels)
-		found[name] = metric{kind: string(m[2]), labels: strings.Join(labels, " ")}
+		found[name] = metric{kind: m[2], labels: strings.Join(labels, " ")}
 	}
 	return found
 }
@@ -80,7 +70,7 @@ func declaredMetrics(t *testing.T, program string) map[string]bool {
 // TestDocumentedMetrics holds the tables of docs/operations.md to what the daemons'
 // sources declare and to what running daemons show.
 func TestDocumentedMetrics(t *testing.T) {
-	t.Parallel()
+	together(t)
 	m := newMesh(t)
 	catalog := newFile(t)
 	catalog.put(t, "checkout", first)

@@ -72,7 +72,7 @@ func (o *observed) sees(t *testing.T, within time.Duration, check, status, part 
 
 // TestDoctor examines a real mesh, sound and with one thing after another broken.
 func TestDoctor(t *testing.T) {
-	t.Parallel()
+	t.Parallel() // without waiting for a place: it takes long
 	const amberGateway, bronzeGateway = "127.0.0.41", "127.0.0.42"
 	o := newObserved(t, 10*time.Second)
 	amber, bronze := newFile(t), newFile(t)

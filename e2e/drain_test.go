@@ -31,6 +31,7 @@ func (m *mesh) drains(t *testing.T) (all map[string]drained) {
 
 // TestDrain takes a cluster, a gateway and a service out of the answers, and back in.
 func TestDrain(t *testing.T) {
+	together(t)
 	m := newMesh(t)
 	amber, bronze := newFile(t), newFile(t)
 	for _, r := range []realRegistry{amber, bronze} {
@@ -109,7 +110,7 @@ func TestDrain(t *testing.T) {
 	m.must(t, "lifted", "undrain", "amber", "--now")
 	m.answers(t, alone, "A", amberGateway)
 
-	m.must(t, "drained", "drain", "bronze/gw-1", "--for", "3s", "--failback", "1s", "--reason", "certificate")
+	m.must(t, "drained", "drain", "bronze/gw-1", "--for", "6s", "--failback", "1s", "--reason", "certificate")
 	m.answers(t, checkout, "A", amberGateway)
 	m.eventually(t, patienceOfTests, "the drain ends by itself", func() error {
 		if all := m.drains(t); len(all) > 0 {

@@ -199,7 +199,8 @@ func (x *target) unharmed(t *testing.T) {
 }
 
 // A real global-dns withstands what the network may send: each kind of it has its
-// reply, or none; it stays up, and within its memory and its files.
+// reply, or none; it stays up, and within its memory and its files. It runs alone: the
+// bounds are on what it takes while nothing else makes it wait.
 func TestHostileDNS(t *testing.T) {
 	x := newTarget(t)
 	before, files := x.status(t)

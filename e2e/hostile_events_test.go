@@ -22,7 +22,7 @@ import (
 // answered of it nor how soon its changes are seen. Amber gets what its own agent
 // says, once that has looked.
 func TestHostileEvents(t *testing.T) {
-	t.Parallel()
+	together(t)
 	m := newMesh(t)
 	amber, bronze := newFile(t), newFile(t)
 	amber.put(t, "checkout", first)

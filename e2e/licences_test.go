@@ -44,6 +44,7 @@ func licenceOf(text string) string {
 
 // Everything that is linked into the three commands may be given away with them.
 func TestLicencesOfAllThatIsLinked(t *testing.T) {
+	t.Parallel()
 	loaded, err := packages.Load(&packages.Config{
 		Context: t.Context(), Dir: "..", Mode: packages.NeedName | packages.NeedImports | packages.NeedDeps | packages.NeedModule,
 	}, "./cmd/edge-sync", "./cmd/global-dns", "./cmd/seamark")

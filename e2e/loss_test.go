@@ -23,6 +23,7 @@ import (
 // replica that knew everything goes on answering it and makes the streams again; the
 // agents publish everything without being told, and a new replica learns it.
 func TestLostStreamWithdrawsNothing(t *testing.T) {
+	together(t)
 	m := newMesh(t)
 	r := newFile(t)
 	r.put(t, "checkout", first)
@@ -68,6 +69,7 @@ func TestLostStreamWithdrawsNothing(t *testing.T) {
 // TestStartsFromItsCheckpoint kills global-dns again and again, then NATS too: it starts
 // from what it kept, says that it is stale, and goes on when NATS is back.
 func TestStartsFromItsCheckpoint(t *testing.T) {
+	together(t)
 	m := &mesh{nats: servers.NATS(t, servers.NATSConfig{}), dir: t.TempDir(), agentHTTP: map[string]string{}}
 	ports, err := servers.FreePorts(2)
 	if err != nil {

@@ -96,6 +96,7 @@ func testRegistryAway(t *testing.T, s *stage, c *staged) {
 	open := c.shut(t)
 	began := time.Now()
 	s.saysWhy(t, c, 0, "")
+	t.Logf("%s: it is said %v after the registry went away", c.name, time.Since(began).Round(time.Millisecond))
 	three.change(t, c)
 	pause(t.Context(), time.Until(began.Add(longOutage)))
 	if l := s.tape.lease(t, c.name); l.Phase != registry.PhaseRegistryDown {
@@ -107,8 +108,10 @@ func testRegistryAway(t *testing.T, s *stage, c *staged) {
 	stop()
 
 	open()
+	back := time.Now()
 	id := s.id(c, three.as(three.changed))
 	s.expectWithin(t, time.Minute, c, three.changed, "~"+id+" version 1/1")
+	t.Logf("%s: what had changed is published %v after the registry came back", c.name, time.Since(back).Round(time.Millisecond))
 	s.expect(t, c, three.changed, state{1, 1})
 	s.text(t, three.changed+".svc.mesh.internal.", "versions=3.0.0")
 	s.expect(t, c, three.gone, state{0, 0}, "-"+s.id(c, three.as(three.gone))+" 0/0")

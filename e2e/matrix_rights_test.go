@@ -25,9 +25,38 @@ const (
 	readServices = `service_prefix "" { policy = "read" }`
 )
 
+// TestMatrixOfRights takes rights from agents of Consul, on a stage beside that of
+// [TestMatrix]. Each has a cluster of its own: an agent may need a minute to see that a
+// right is gone.
+func TestMatrixOfRights(t *testing.T) {
+	t.Parallel() // without waiting for a place: it takes long
+	s := &stage{mesh: newMesh(t), clusters: map[string]*staged{}, claimed: map[string][]string{}, free: map[string]bool{}}
+	s.brake = map[string]any{"floor": 1000} // as for the other stage
+	s.tape = s.record(t)
+	t.Run("cases", s.guardedCases)
+	s.finish(t)
+}
+
+func (s *stage) guardedCases(t *testing.T) {
+	for name, lost := range map[string]struct{ cluster, gateway, left, why string }{
+		"services": {"dune", "198.51.100.4", readNodes, `service_prefix "" { policy = "read" }`},
+		"nodes":    {"ember", "198.51.100.5", readServices, `node_prefix "" { policy = "read" }`},
+		"all":      {"flint", "198.51.100.6", "", `service_prefix "" { policy = "read" }`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := openGuarded(t, s, lost.cluster, lost.gateway)
+			t.Run("rights lost", func(t *testing.T) { testRightsLost(t, s, g, name, lost.left, lost.why) })
+			if name == "services" {
+				t.Run("restored from a snapshot", func(t *testing.T) { testRestored(t, s, g) })
+			}
+		})
+	}
+}
+
 // openGuarded adds a cluster with ACLs to the stage: what happens to it would take
 // the others' registry along.
-func openGuarded(t *testing.T, s *stage) *guardedConsul {
+func openGuarded(t *testing.T, s *stage, cluster, gateway string) *guardedConsul {
 	t.Helper()
 	server := servers.Consul(t, servers.ConsulConfig{ACLs: true})
 	client, err := api.NewClient(&api.Config{Address: server.HTTP, Token: server.Token})
@@ -42,7 +71,7 @@ func openGuarded(t *testing.T, s *stage) *guardedConsul {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guardedConsul{client: client, policy: policy, staged: &staged{name: "dune", gateway: "198.51.100.4", kind: "consul"}}
+	g := &guardedConsul{client: client, policy: policy, staged: &staged{name: cluster, gateway: gateway, kind: "consul"}}
 	g.registry = &consulRegistry{server: server, client: client, there: map[string]map[string]bool{}}
 	for _, service := range neighbours {
 		g.put(t, service, instance{id: service, address: "10.7.0.1", port: 7000})
@@ -67,32 +96,27 @@ func (g *guardedConsul) may(t *testing.T, rules string) {
 // testRightsLost takes rights from the agent's token. Consul then shows less
 // without an error; nothing is withdrawn, everybody is told which right is missing,
 // and with the right back the truth comes.
-func testRightsLost(t *testing.T, s *stage, g *guardedConsul) {
-	for name, lost := range map[string]struct{ left, why string }{
-		"services": {readNodes, `service_prefix "" { policy = "read" }`},
-		"nodes":    {readServices, `node_prefix "" { policy = "read" }`},
-		"all":      {"", `service_prefix "" { policy = "read" }`},
-	} {
-		gone, come := "hidden-"+name, "unseen-"+name
-		g.put(t, gone, instance{id: gone, address: "10.8.1.1", port: 80})
-		s.expect(t, g.staged, gone, state{1, 1}, "+"+gone+" 1/1")
-		stop := s.always(t, clusterName(gone, g.name), g.gateway)
-		text, err := os.ReadFile(g.agent.log())
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.may(t, lost.left)
-		g.put(t, come, instance{id: come, address: "10.8.1.2", port: 80}) // a reason to look
-		s.saysWhy(t, g.staged, len(text), lost.why)
-		g.put(t, gone)
-		s.look(t, g.staged, gone, state{1, 1})
-		s.rcode(t, come+".svc.mesh.internal.", "NXDOMAIN")
-		stop()
-		g.may(t, readNodes+"\n"+readServices)
-		s.synced(t, g.name, 0)
-		s.expect(t, g.staged, come, state{1, 1}, "+"+come+" 1/1")
-		s.expect(t, g.staged, gone, state{0, 0}, "-"+gone+" 0/0")
+func testRightsLost(t *testing.T, s *stage, g *guardedConsul, name, left, why string) {
+	gone, come := "hidden-"+name, "unseen-"+name
+	g.put(t, gone, instance{id: gone, address: "10.8.1.1", port: 80})
+	s.expect(t, g.staged, gone, state{1, 1}, "+"+gone+" 1/1")
+	stop := s.always(t, clusterName(gone, g.name), g.gateway)
+	defer stop()
+	text, err := os.ReadFile(g.agent.log())
+	if err != nil {
+		t.Fatal(err)
 	}
+	g.may(t, left)
+	g.put(t, come, instance{id: come, address: "10.8.1.2", port: 80}) // a reason to look
+	s.saysWhy(t, g.staged, len(text), why)
+	g.put(t, gone)
+	s.look(t, g.staged, gone, state{1, 1})
+	s.rcode(t, come+".svc.mesh.internal.", "NXDOMAIN")
+	stop()
+	g.may(t, readNodes+"\n"+readServices)
+	s.synced(t, g.name, 0)
+	s.expect(t, g.staged, come, state{1, 1}, "+"+come+" 1/1")
+	s.expect(t, g.staged, gone, state{0, 0}, "-"+gone+" 0/0")
 }
 
 // testRestored restores Consul from a snapshot: its index goes back, and so does

@@ -77,6 +77,7 @@ func portOf(t *testing.T, address string) int {
 // touch only their own services play together; then come those that take something
 // away from all, and in the end the whole history is held to what was expected.
 func TestMatrix(t *testing.T) {
+	t.Parallel() // without waiting for a place: nothing takes longer
 	s := openStage(t)
 	stop := s.guard(t)
 	defer stop()
@@ -91,12 +92,6 @@ func TestMatrix(t *testing.T) {
 	t.Logf("the changes took %v", time.Since(began).Round(time.Second))
 	t.Run("outages", func(t *testing.T) {
 		s.outageCases(t)
-		t.Run("consul/guarded", func(t *testing.T) {
-			t.Parallel()
-			g := openGuarded(t, s)
-			t.Run("rights lost", func(t *testing.T) { testRightsLost(t, s, g) })
-			t.Run("restored from a snapshot", func(t *testing.T) { testRestored(t, s, g) })
-		})
 	})
 	t.Run("agents", s.agentCases)
 	t.Run("NATS away for 30 s", func(t *testing.T) { testNATSAway(t, s) })

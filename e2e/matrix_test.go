@@ -25,9 +25,10 @@ var (
 // follow each other on one mesh for each registry, while the other registries have
 // theirs; the whole history is audited at the end.
 func TestRegistries(t *testing.T) {
+	t.Parallel()
 	for kind, open := range registries {
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
+			together(t)
 			registry := open(t)
 			m := newMesh(t)
 			registry.put(t, "stays", instance{id: "s1", address: "10.0.0.7", port: 7000}) // so that nothing below empties the registry

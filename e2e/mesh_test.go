@@ -59,12 +59,19 @@ type mesh struct {
 	agentHTTP map[string]string         // host:port of each agent, by its configuration file
 	ports     map[string]map[string]int // of the gateways of a cluster; none: http is 8080
 	brake     map[string]any            // of the agents' configurations; nil: the defaults
+	environ   []string                  // of the daemons that are started from now on, besides that of the tests
 }
 
 // newMesh starts NATS and global-dns and waits until it is ready.
 func newMesh(t *testing.T) *mesh {
 	t.Helper()
-	m := &mesh{nats: servers.NATS(t, servers.NATSConfig{}), dir: t.TempDir(), agentHTTP: map[string]string{}}
+	return newMeshWith(t)
+}
+
+// newMeshWith is [newMesh] whose daemons have this in their environment besides.
+func newMeshWith(t *testing.T, environ ...string) *mesh {
+	t.Helper()
+	m := &mesh{nats: servers.NATS(t, servers.NATSConfig{}), dir: t.TempDir(), agentHTTP: map[string]string{}, environ: environ}
 	m.startGlobalDNS(t, "global-dns.yaml")
 	return m
 }
@@ -90,7 +97,7 @@ func (m *mesh) startGlobalDNS(t *testing.T, file string) {
 		"dns":  map[string]any{"listen": []string{m.dns}},
 		"http": m.http,
 	})
-	startDaemon(t, "global-dns", config)
+	m.start(t, "global-dns", config)
 	m.eventually(t, 20*time.Second, "global-dns is ready", func() error { return get("http://"+m.http+"/readyz", nil) })
 }
 
@@ -144,7 +151,7 @@ func (m *mesh) agentConfig(t *testing.T, file, cluster, gateway string, source m
 func (m *mesh) agent(t *testing.T, cluster, gateway string, source map[string]any) *daemon {
 	t.Helper()
 	config, http := m.agentConfig(t, cluster+".yaml", cluster, gateway, source)
-	d := startDaemon(t, "edge-sync", config)
+	d := m.start(t, "edge-sync", config)
 	d.http = http
 	m.synced(t, cluster, 0)
 	return d
@@ -305,7 +312,8 @@ func get(url string, v any) error {
 
 // daemon is one running program. Its log is shown when the test fails.
 type daemon struct {
-	dir, program, config string // dir: where the program stands
+	dir, program, config string   // dir: where the program stands
+	environ              []string // besides that of the tests
 	http                 string
 	command              *exec.Cmd
 	done                 chan struct{}
@@ -320,10 +328,20 @@ func startDaemon(t *testing.T, program, config string) *daemon {
 	return startDaemonOf(t, dir, program, config)
 }
 
-// startDaemonOf starts a program that stands in dir.
-func startDaemonOf(t *testing.T, dir, program, config string) *daemon {
+// start starts a program with the environment of the mesh.
+func (m *mesh) start(t *testing.T, program, config string) *daemon {
 	t.Helper()
-	d := &daemon{dir: dir, program: program, config: config}
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startDaemonOf(t, dir, program, config, m.environ...)
+}
+
+// startDaemonOf starts a program that stands in dir.
+func startDaemonOf(t *testing.T, dir, program, config string, environ ...string) *daemon {
+	t.Helper()
+	d := &daemon{dir: dir, program: program, config: config, environ: environ}
 	d.start(t)
 	t.Cleanup(func() {
 		d.end(syscall.SIGTERM)
@@ -349,6 +367,7 @@ func (d *daemon) start(t *testing.T) {
 	}
 	defer out.Close()
 	d.command = exec.Command(filepath.Join(d.dir, d.program), "--config", d.config)
+	d.command.Env = append(os.Environ(), d.environ...)
 	d.command.Stdout, d.command.Stderr = out, out
 	dieWithParent(d.command)
 	if err := d.command.Start(); err != nil {

@@ -151,7 +151,7 @@ func (o *observed) leader(t *testing.T, within time.Duration, among ...*replicaP
 // TestObserver lets agents, gateways and the observer itself fail, one after another,
 // and sees on the stream and in the answers that each is noticed in time.
 func TestObserver(t *testing.T) {
-	t.Parallel()
+	t.Parallel() // without waiting for a place: it takes long
 	const lapse = 6 * time.Second
 	const amberGateway, bronzeGateway = "127.0.0.31", "127.0.0.32"
 	o := newObserved(t, lapse)

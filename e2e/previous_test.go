@@ -70,7 +70,7 @@ func beside(t *testing.T) string {
 // with this version's global-dns, drains included, and is taken over by this
 // version's agent.
 func TestPreviousAgentBesideThisReader(t *testing.T) {
-	t.Parallel()
+	together(t)
 	dir := beside(t)
 	m := newMesh(t)
 	r := newFile(t)
@@ -97,7 +97,7 @@ func TestPreviousAgentBesideThisReader(t *testing.T) {
 // this version's agents publish, beside one of this version: what it does not know it
 // passes over, and it asks for no resync.
 func TestPreviousReaderBesideThisAgent(t *testing.T) {
-	t.Parallel()
+	together(t)
 	dir := beside(t)
 	m := newMesh(t)
 	ports, err := servers.FreePorts(2)

@@ -3,9 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -104,11 +102,9 @@ func (s *sights) say() []string {
 // TestGatewayProbes closes and opens real gateways under real daemons: within some
 // probes each vantage point reports it, and no other says otherwise.
 func TestGatewayProbes(t *testing.T) {
+	together(t)
 	const interval, timeout, rise, fall = time.Second, time.Second, 2, 3
-	for field, value := range map[string]string{"ALLOW": "127.0.0.0/8", "INTERVAL": "1s", "TIMEOUT": "1s", "VANTAGE": "eu-1"} {
-		t.Setenv("SEAMARK_PROBES_"+field, value)
-	}
-	m := newMesh(t)
+	m := newMeshWith(t, "SEAMARK_PROBES_ALLOW=127.0.0.0/8", "SEAMARK_PROBES_INTERVAL=1s", "SEAMARK_PROBES_TIMEOUT=1s", "SEAMARK_PROBES_VANTAGE=eu-1")
 	amber, bronze := newEntrance(t), newEntrance(t)
 	m.ports = map[string]map[string]int{"amber": {"http": amber.port()}, "bronze": {"http": bronze.port()}}
 	reports := watchReports(t, m.nats.URL)
@@ -169,25 +165,11 @@ func TestGatewayProbes(t *testing.T) {
 	await("amber is reached again", rise, "+", "+")
 }
 
-func metricsPage(t *testing.T, address string) string {
-	t.Helper()
-	reply, err := http.Get("http://" + address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reply.Body.Close()
-	body, err := io.ReadAll(reply.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
-}
-
 // TestLoopbackIsNotProbed: without probes.allow no daemon connects to itself, whatever
 // a cluster declares, and each says once that it does not.
 func TestLoopbackIsNotProbed(t *testing.T) {
-	t.Setenv("SEAMARK_PROBES_INTERVAL", "1s")
-	m := newMesh(t)
+	together(t)
+	m := newMeshWith(t, "SEAMARK_PROBES_INTERVAL=1s")
 	touched := make(chan net.Conn, 100)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -231,6 +213,7 @@ func (d *daemon) text(t *testing.T) string {
 // TestWithoutTheRightToProbe: an agent whose credentials are those of an earlier release
 // does all else as ever, and says once which right is missing.
 func TestWithoutTheRightToProbe(t *testing.T) {
+	together(t)
 	m := &mesh{agentHTTP: map[string]string{}, dir: t.TempDir()}
 	m.nats = servers.NATS(t, servers.NATSConfig{Config: `
 no_auth_user: everybody
@@ -250,7 +233,7 @@ authorization { users: [
 ] }
 `})
 	m.startGlobalDNS(t, "global-dns.yaml")
-	t.Setenv("SEAMARK_NATS_URL", strings.Replace(m.nats.URL, "nats://", "nats://amber:p@", 1))
+	m.environ = []string{"SEAMARK_NATS_URL=" + strings.Replace(m.nats.URL, "nats://", "nats://amber:p@", 1)}
 	catalog := newFile(t)
 	catalog.put(t, "checkout", first)
 	agent := m.agent(t, "amber", amberGateway, catalog.source())
@@ -273,6 +256,7 @@ authorization { users: [
 // TestProbesOfGatewaysFoundInTheRegistry: what the configuration says of gateways that a
 // registry names stands in the cluster's record, and a change takes effect without a restart.
 func TestProbesOfGatewaysFoundInTheRegistry(t *testing.T) {
+	together(t)
 	m := newMesh(t)
 	catalog := newFile(t)
 	catalog.put(t, "ingress", instance{id: "in-1", address: "192.0.2.10", port: 8080}, instance{id: "in-2", address: "192.0.2.11", port: 8080})

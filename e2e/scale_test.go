@@ -9,7 +9,8 @@ import (
 )
 
 // TestManyServicesAtStart starts an agent in a cluster that has many services
-// already: all of them are answered.
+// already: all of them are answered. Nothing runs beside it, for it keeps both
+// processors busy.
 func TestManyServicesAtStart(t *testing.T) {
 	for kind, count := range map[string]int{"consul": 5000, "nacos": 1000, "file": 5000} {
 		t.Run(kind, func(t *testing.T) {
@@ -48,6 +49,7 @@ func TestManyServicesAtStart(t *testing.T) {
 // TestTwoClustersWithTheSameService joins a Consul cluster and one with a file:
 // one name, both gateways; each cluster comes and goes by itself.
 func TestTwoClustersWithTheSameService(t *testing.T) {
+	together(t)
 	m := newMesh(t)
 	amber, bronze := newConsul(t), newFile(t)
 	amber.put(t, "checkout", first)
@@ -75,6 +77,7 @@ func TestTwoClustersWithTheSameService(t *testing.T) {
 // first has lived through the history, the second has read the last message of
 // each fact. Serial and answers are equal.
 func TestTwoReplicasAnswerTheSame(t *testing.T) {
+	together(t)
 	m := newMesh(t)
 	r := newFile(t)
 	r.put(t, "checkout", first)
@@ -113,6 +116,7 @@ func TestTwoReplicasAnswerTheSame(t *testing.T) {
 // TestReloadKeepsTheEpoch changes gateways and export of a running agent: what
 // differs is published within the epoch, and a bad file changes nothing.
 func TestReloadKeepsTheEpoch(t *testing.T) {
+	together(t)
 	m := newMesh(t)
 	r := newFile(t)
 	r.put(t, "checkout", first)

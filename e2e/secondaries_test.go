@@ -102,8 +102,7 @@ func newTransferring(t *testing.T) *transferring {
 	for program, debian := range map[string]string{"named": "bind9", "knotd": "knot", "nsd": "nsd", "dig": "bind9-dnsutils", "kdig": "knot-dnsutils"} {
 		servers.NeedProgram(t, program, debian)
 	}
-	t.Setenv("SEAMARK_LOG_LEVEL", "debug")
-	x := &transferring{mesh: &mesh{nats: servers.NATS(t, servers.NATSConfig{}), dir: t.TempDir(), agentHTTP: map[string]string{}}}
+	x := &transferring{mesh: &mesh{nats: servers.NATS(t, servers.NATSConfig{}), dir: t.TempDir(), agentHTTP: map[string]string{}, environ: []string{"SEAMARK_LOG_LEVEL=debug"}}}
 	ports, err := servers.FreePorts(7)
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +141,7 @@ func newTransferring(t *testing.T) *transferring {
 			"observer": map[string]any{"enabled": false}, // what it says moves the serial and not the zone, of which nobody is told
 			"http":     r.http,
 		})
-		r.daemon = startDaemon(t, "global-dns", config)
+		r.daemon = x.start(t, "global-dns", config)
 		x.ready(t, n)
 	}
 	x.dns, x.http = x.replica(0), x.replicas[0].http
@@ -293,6 +292,7 @@ func (x *transferring) metric(t *testing.T, replica int, name, labels string) fl
 // that we have, byte for byte; over the restart of a replica, and when one is gone
 // for good and another takes its place.
 func TestSecondariesFollow(t *testing.T) {
+	together(t)
 	x := newTransferring(t)
 	source := newFile(t).(*fileRegistry)
 	const services, changesInAll = 200, 1000
@@ -369,6 +369,7 @@ func TestSecondariesFollow(t *testing.T) {
 // dig and kdig transfer the zone with the key and see the same; without the key, or
 // with a wrong one, they get nothing.
 func TestTransferTools(t *testing.T) {
+	together(t)
 	x := newTransferring(t)
 	source := newFile(t)
 	source.fill(t, "svc", 100)
@@ -446,6 +447,7 @@ func serialIn(zone []string) (soa, serial string, err error) {
 
 // The page's own configuration of global-dns is one that it takes.
 func TestTransferSnippet(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "xfr.secret"), []byte(transferSecret), 0o600); err != nil {
 		t.Fatal(err)
