@@ -31,6 +31,14 @@ func (c *Conn) Put(ctx context.Context, e *registry.Event, expect uint64) (seque
 	if err != nil {
 		return 0, err
 	}
+	if _, err := c.seal(m, Link{}, nil); err != nil { // many write as the operator: no message follows another
+		return 0, err
+	}
+	return c.put(ctx, m, expect)
+}
+
+// put is Put of a message.
+func (c *Conn) put(ctx context.Context, m *nats.Msg, expect uint64) (sequence uint64, err error) {
 	if expect != AnySequence {
 		expectLast(m, expect, "")
 	}
@@ -39,7 +47,7 @@ func (c *Conn) Put(ctx context.Context, e *registry.Event, expect uint64) (seque
 		return a.Sequence, nil
 	}
 	last, verdict := c.conflict(ctx, EventsStream, m.Subject, expect, err)
-	if errors.Is(verdict, registry.ErrConflict) && last.header.Get(nats.MsgIdHdr) == e.ID {
+	if errors.Is(verdict, registry.ErrConflict) && last.header.Get(nats.MsgIdHdr) == m.Header.Get(nats.MsgIdHdr) {
 		return last.sequence, nil // an earlier try was stored, its acknowledgement lost
 	}
 	return 0, verdict

@@ -29,6 +29,7 @@ type Writer struct {
 	holder string        // names this Writer in the leases it writes
 	stored atomic.Uint64 // the highest sequence that was acknowledged to it
 	last   atomic.Pointer[receipt]
+	chain  binding
 }
 
 // receipt is the last message that was acknowledged.
@@ -55,7 +56,11 @@ func (w *Writer) Last(ctx context.Context, f registry.Fact) (registry.Message, b
 // stream order: all of them, and none older than what was acknowledged to this
 // Writer before, or an error.
 func (w *Writer) Load(ctx context.Context) ([]registry.Message, error) {
-	return w.conn.loadTree(ctx, w.writer, w.stored.Load())
+	all, err := w.conn.loadTree(ctx, w.writer, w.stored.Load())
+	if err == nil {
+		w.remember(all)
+	}
+	return all, err
 }
 
 // PutEpoch stores an epoch's record if the last one has the sequence expect (0:
@@ -66,11 +71,17 @@ func (w *Writer) PutEpoch(ctx context.Context, e *registry.Event, expect uint64)
 	if err := w.owns(e); err != nil || e.Kind != registry.KindEpoch {
 		return 0, fmt.Errorf("event %s is no epoch record of %s", clip(e.ID), w.writer)
 	}
-	if sequence, err = w.conn.Put(ctx, e, expect); err == nil {
+	m, _, err := encodeEvent(e, w.conn.nats.MaxPayload())
+	if err != nil {
+		return 0, err
+	}
+	if err := w.bindEpoch(ctx, e, m, expect); err != nil {
+		return 0, err
+	}
+	if sequence, err = w.conn.put(ctx, m, expect); err == nil {
 		// Not the highest ever: a stream that was made anew counts from the beginning.
 		w.stored.Store(sequence)
-		subject, _ := Subject(registry.Fact{Writer: w.writer, Kind: registry.KindEpoch}) // it was put there
-		w.last.Store(&receipt{subject: subject, id: e.ID, sequence: sequence})
+		w.last.Store(&receipt{subject: m.Subject, id: e.ID, sequence: sequence})
 	}
 	return sequence, err
 }
@@ -132,6 +143,9 @@ func (w *Writer) Publish(ctx context.Context, events []*registry.Event, fence ui
 			stored[n] = as
 		}
 		messages[n] = m
+	}
+	if err := w.bind(ctx, events, messages, fence); err != nil {
+		return nil, err
 	}
 	if err := w.send(ctx, messages, epoch, fence); err != nil {
 		return nil, w.fenced(ctx, err, epoch, fence)
