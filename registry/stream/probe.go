@@ -118,7 +118,19 @@ func decodeReport(subject string, data []byte) (registry.ProbeReport, error) {
 //
 // It returns [ErrNotPermitted] when these credentials may not read mesh.v1.*.cluster.
 func (c *Conn) WatchClusters(ctx context.Context, f func(registry.Message)) error {
-	filter := root + "*.cluster"
+	return c.watchLatest(ctx, root+"*.cluster", f)
+}
+
+// WatchLeaves does the same for the orders by which clusters leave, and come back.
+//
+// It returns [ErrNotPermitted] when these credentials may not read
+// mesh.v1._operator.order.leave.*.
+func (c *Conn) WatchLeaves(ctx context.Context, f func(registry.Message)) error {
+	return c.watchLatest(ctx, root+string(registry.Operator)+".order."+registry.OrderLeave+".*", f)
+}
+
+// watchLatest follows what stands on the subjects of one filter.
+func (c *Conn) watchLatest(ctx context.Context, filter string, f func(registry.Message)) error {
 	if err := c.mayRead(ctx, EventsStream, filter); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/liveness/probe"
-	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
@@ -21,20 +20,6 @@ func Publish(ctx context.Context, p *probe.Prober, conn *stream.Conn, vantage, a
 	return insist(ctx, conn, logger, func() error { return reporter.Run(ctx) }, func(err error) {
 		logger.Warn("what the probes of gateways find is not reported: these credentials lack a right on the stream; docs/operations.md lists them, and probes.enabled: false ends this",
 			"may_publish", stream.ProbeSubject(vantage, "*"), "err", err)
-	})
-}
-
-// FollowRecords probes the gateways that the clusters' own records on the stream name,
-// until ctx ends, and then returns nil.
-func FollowRecords(ctx context.Context, p *probe.Prober, conn *stream.Conn, logger *slog.Logger) error {
-	take := func(m registry.Message) {
-		if cluster, ok := m.Fact.Writer.Cluster(); ok && m.Event != nil && m.Event.Cluster != nil {
-			p.SetTargets(cluster, m.Event.Cluster.Gateways)
-		}
-	}
-	return insist(ctx, conn, logger, func() error { return conn.WatchClusters(ctx, take) }, func(err error) {
-		logger.Warn("the gateways of other clusters are not probed: these credentials lack a right on the stream; docs/operations.md lists them, and probes.enabled: false ends this",
-			"err", err)
 	})
 }
 
