@@ -5,11 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // leader is an observer while it holds the lease. One goroutine uses it.
@@ -97,18 +97,13 @@ func (l *leader) resign(ctx context.Context) {
 	}
 }
 
-// epochAhead is how far an epoch may be ahead of the stream's clock, in seconds.
-// Readers believe nothing beyond it (see [registry.NewMessage]).
-const epochAhead = 24 * 60 * 60
-
 // begin publishes the epoch's record.
 func (l *leader) begin(ctx context.Context) error {
 	fact := registry.Fact{Writer: registry.Observer, Kind: registry.KindEpoch}
 	var last registry.Message
 	err := l.insist(ctx, func() error {
-		var found bool
 		var err error
-		if last, found, err = l.log.Last(ctx, fact); err != nil {
+		if last, _, err = l.log.Last(ctx, fact); err != nil {
 			return err
 		}
 		now, err := l.log.Now(ctx)
@@ -120,11 +115,9 @@ func (l *leader) begin(ctx context.Context) error {
 			return err
 		}
 		l.goneAfter = age / 2
-		if found && last.Event != nil && last.Event.Takeover != nil {
-			l.fences = withFence(last.Event.Takeover.Fences, registry.Fence{Epoch: last.Epoch, Sequence: last.Sequence})
-		}
+		l.fences = registry.Fences(last)
 		known := l.store.View().Observer()
-		l.epoch, err = nextEpoch(last, now, l.leased, known.Epoch, known.InheritedEpoch())
+		l.epoch, err = registry.NextEpoch(last, now, l.leased, known.Epoch, known.InheritedEpoch())
 		return err
 	})
 	if err != nil {
@@ -136,41 +129,6 @@ func (l *leader) begin(ctx context.Context) error {
 	l.config.Logger.Info("observing: this one decides of the clusters", "epoch", l.epoch)
 	l.setStatus(func(s *Status) { *s = Status{Leading: true, Holder: l.config.Agent, Epoch: l.epoch} })
 	return nil
-}
-
-// nextEpoch returns an epoch above all that readers believe: that of the last record
-// and of the fences it names, and those known from elsewhere: from the lease, or from a
-// stream that was lost. What readers refuse for its epoch does not count, and neither does
-// what is known from elsewhere that they would refuse.
-func nextEpoch(last registry.Message, now time.Time, known ...uint64) (uint64, error) {
-	clock := uint64(max(now.Unix(), 1))
-	epoch := clock
-	for _, k := range known {
-		if k < clock+epochAhead {
-			epoch = max(epoch, k+1)
-		}
-	}
-	if last.Refused == nil || last.Refused.Reason != registry.ReasonEpoch {
-		epoch = max(epoch, last.Epoch+1)
-	}
-	if last.Event != nil && last.Event.Takeover != nil {
-		for _, f := range last.Event.Takeover.Fences {
-			epoch = max(epoch, f.Epoch+1)
-		}
-	}
-	if epoch > clock+epochAhead {
-		return 0, fmt.Errorf("epoch %d stands on the stream, a day ahead of its clock: waiting until a later one is believed", epoch-1)
-	}
-	return epoch, nil
-}
-
-// withFence adds a fence unless the epoch's first record is known already.
-func withFence(fences []registry.Fence, f registry.Fence) []registry.Fence {
-	if slices.ContainsFunc(fences, func(o registry.Fence) bool { return o.Epoch == f.Epoch }) {
-		return fences
-	}
-	fences = append(slices.Clone(fences), f)
-	return fences[max(0, len(fences)-registry.MaxFences):]
 }
 
 // putEpoch stores the epoch's record after the one at expect; its sequence is the
@@ -189,7 +147,7 @@ func (l *leader) putEpoch(ctx context.Context, cause registry.Cause, expect uint
 	if err != nil {
 		return err
 	}
-	l.fences = withFence(l.fences, registry.Fence{Epoch: e.Epoch, Sequence: l.fence})
+	l.fences = registry.WithFence(l.fences, registry.Fence{Epoch: e.Epoch, Sequence: l.fence})
 	l.epochDue = time.Now().Add(l.config.Timing.Refresh)
 	l.acknowledged()
 	return nil
@@ -230,7 +188,7 @@ func (l *leader) acknowledged() {
 
 // insist repeats a call until it succeeds or its outcome is final.
 func (o *Observer) insist(ctx context.Context, call func() error) error {
-	retry := newBackoff(o.config.Timing, min(time.Second, o.config.Timing.Retry))
+	retry := election.NewBackoff(min(time.Second, o.config.Timing.Retry), o.config.Timing.Steady)
 	said := false
 	for {
 		err := call()
@@ -243,7 +201,7 @@ func (o *Observer) insist(ctx context.Context, call func() error) error {
 			said = true
 			o.config.Logger.Warn("the stream does not take what the observer says: trying until it does", "err", err)
 		}
-		if !pause(ctx, retry.NextBackOff()) {
+		if !election.Pause(ctx, retry.NextBackOff()) {
 			return context.Cause(ctx)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // Config is what an Observer needs to know for its whole life.
@@ -51,6 +52,9 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
+// backoff returns the pauses between attempts.
+func (t Timing) backoff() *backoff.ExponentialBackOff { return election.NewBackoff(t.Retry, t.Steady) }
+
 // Settings may change while the observer runs, see [Observer.Reload].
 type Settings struct {
 	Lapse     time.Duration // without renewal after which an agent's lease has lapsed
@@ -76,15 +80,14 @@ type Status struct {
 
 // Observer judges the clusters of a mesh. Make one with [New]; Run may be called once.
 type Observer struct {
-	config   Config
-	store    *registry.Store
-	log      Log
-	stream   Stream
-	settings atomic.Pointer[Settings]
-	signs    *signs
-	tried    time.Time // of the lease that this observer tried to write last; zero: none
-	written  time.Time // of the last one that was acknowledged
-	leased   uint64    // the epoch that the lease named which was taken last
+	config    Config
+	store     *registry.Store
+	log       Log
+	stream    Stream
+	settings  atomic.Pointer[Settings]
+	signs     *signs
+	candidate election.Candidate
+	leased    uint64 // the epoch that the lease named which was taken last
 
 	mu     sync.Mutex // guards status
 	status Status
@@ -97,7 +100,7 @@ func New(config Config, settings Settings, store *registry.Store, log Log, strea
 		return nil, errors.New("observer: a name is needed")
 	}
 	config.Timing = config.Timing.withDefaults()
-	o := &Observer{config: config, store: store, log: log, stream: stream, signs: newSigns(config.Timing.Pause)}
+	o := &Observer{config: config, store: store, log: log, stream: stream, signs: newSigns(config.Timing.Pause), candidate: election.NewCandidate(config.Agent)}
 	o.settings.Store(&settings)
 	return o, nil
 }
@@ -135,7 +138,7 @@ func (o *Observer) Run(ctx context.Context) error {
 	wg.Go(func() {
 		o.again(watch, "watch the probes", func() error { return o.stream.WatchProbes(watch, o.signs.report) })
 	})
-	retry := newBackoff(o.config.Timing, o.config.Timing.Retry)
+	retry := o.config.Timing.backoff()
 	for {
 		sequence, err := o.takeLease(ctx)
 		if err != nil {
@@ -160,7 +163,7 @@ func (o *Observer) Run(ctx context.Context) error {
 		if time.Since(began) > time.Minute {
 			retry.Reset()
 		}
-		if !pause(ctx, rest) {
+		if !election.Pause(ctx, rest) {
 			return nil
 		}
 	}
@@ -168,7 +171,7 @@ func (o *Observer) Run(ctx context.Context) error {
 
 // again repeats what should never end until ctx does.
 func (o *Observer) again(ctx context.Context, what string, f func() error) {
-	retry := newBackoff(o.config.Timing, o.config.Timing.Retry)
+	retry := o.config.Timing.backoff()
 	for {
 		began := time.Now()
 		err := f()
@@ -179,7 +182,7 @@ func (o *Observer) again(ctx context.Context, what string, f func() error) {
 		if time.Since(began) > time.Minute {
 			retry.Reset()
 		}
-		if !pause(ctx, retry.NextBackOff()) {
+		if !election.Pause(ctx, retry.NextBackOff()) {
 			return
 		}
 	}
@@ -194,25 +197,4 @@ func current(v *registry.View) string {
 		return "the registry has not caught up with the stream"
 	}
 	return ""
-}
-
-func newBackoff(t Timing, longest time.Duration) *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = min(100*time.Millisecond, longest), longest, 2
-	if t.Steady {
-		b.RandomizationFactor = 0
-	}
-	return b
-}
-
-// pause waits; false means that ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

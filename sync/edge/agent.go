@@ -9,23 +9,23 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // Agent publishes one cluster. Make one with [New]; Run may be called once.
 type Agent struct {
-	config   Config
-	writer   registry.Writer
-	log      Log
-	intake   *intake
-	settings atomic.Pointer[Settings]
-	reloaded chan struct{} // capacity 1
-	orders   *orders
-	brakes   brakeCounts // only the goroutine that leads uses them
-	carried  carried     // likewise
-	status   board
-	tried    time.Time // of the lease that this agent tried to write last; zero: none
-	written  time.Time // of the last one that was acknowledged
-	led      uint64    // the last epoch that this agent began; 0: none. Only the goroutine that leads uses it
+	config    Config
+	writer    registry.Writer
+	log       Log
+	intake    *intake
+	settings  atomic.Pointer[Settings]
+	reloaded  chan struct{} // capacity 1
+	orders    *orders
+	brakes    brakeCounts // only the goroutine that leads uses them
+	carried   carried     // likewise
+	status    board
+	candidate election.Candidate
+	led       uint64 // the last epoch that this agent began; 0: none. Only the goroutine that leads uses it
 }
 
 // New returns an agent; it starts nothing. The settings are the first; see [Agent.Reload].
@@ -38,7 +38,7 @@ func New(config Config, settings Settings, source Source, log Log) (*Agent, erro
 	}
 	config.Timing, config.Brake = config.Timing.withDefaults(), config.Brake.withDefaults()
 	a := &Agent{
-		config: config, writer: registry.Writer(config.Cluster), log: log,
+		config: config, writer: registry.Writer(config.Cluster), log: log, candidate: election.NewCandidate(config.Agent),
 		intake:   newIntake(source, config.Logger, config.Timing),
 		reloaded: make(chan struct{}, 1), orders: newOrders(), brakes: brakeCounts{ended: map[registry.BrakeState]uint64{}},
 	}
@@ -73,7 +73,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	wg.Go(func() { a.intake.run(watch) })
 	wg.Go(func() { a.followOrders(watch) })
-	retry := newBackoff(a.config.Timing, a.config.Timing.Retry)
+	retry := a.config.Timing.backoff()
 	for {
 		sequence, err := a.takeLease(ctx)
 		if err != nil {
@@ -96,7 +96,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if time.Since(began) > a.config.Timing.Lapse {
 			retry.Reset()
 		}
-		if !pause(ctx, retry.NextBackOff()) {
+		if !election.Pause(ctx, retry.NextBackOff()) {
 			return nil
 		}
 	}

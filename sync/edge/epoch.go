@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // lead begins an epoch, brings the stream in line with the registry, and keeps it
@@ -38,27 +39,21 @@ func (a *Agent) lead(ctx context.Context, sequence uint64) (uint64, error) {
 	return l.renewal.sequence, err
 }
 
-// epochAhead is how far an epoch may be ahead of the stream's clock, in seconds.
-// Readers believe nothing beyond it (see [registry.NewMessage]), so an agent must
-// not count on from there.
-const epochAhead = 24 * 60 * 60
-
 // begin publishes the epoch's record and reads back what the stream believes.
 func (l *leader) begin(ctx context.Context) error {
 	a := l.agent
 	var last registry.Message
-	var found bool
 	var now time.Time
 	var epoch uint64
 	err := l.insist(ctx, func() (err error) {
-		if last, found, err = a.log.Last(ctx, l.epochFact()); err != nil {
+		if last, _, err = a.log.Last(ctx, l.epochFact()); err != nil {
 			return err
 		}
 		if now, err = a.log.Now(ctx); err != nil {
 			return err
 		}
 		l.clock = clock{stream: now, local: time.Now()}
-		epoch, err = nextEpoch(last, now, a.status.get().Epoch, a.led)
+		epoch, err = registry.NextEpoch(last, now, a.status.get().Epoch, a.led)
 		return err
 	})
 	if err != nil {
@@ -66,9 +61,7 @@ func (l *leader) begin(ctx context.Context) error {
 	}
 	a.led = epoch
 	l.outbox = newOutbox(a.writer, a.config.Agent, a.config.Timing, epoch)
-	if found && last.Event != nil && last.Event.Takeover != nil {
-		l.fences = withFence(last.Event.Takeover.Fences, registry.Fence{Epoch: last.Epoch, Sequence: last.Sequence})
-	}
+	l.fences = registry.Fences(last)
 	if err := l.putEpoch(ctx, registry.CauseChange, last.Sequence); err != nil {
 		return fmt.Errorf("begin epoch %d: %w", epoch, err)
 	}
@@ -76,45 +69,8 @@ func (l *leader) begin(ctx context.Context) error {
 	return l.readBack(ctx, now)
 }
 
-// nextEpoch returns an epoch above all that readers believe: that of the last
-// record and of the fences it names, and those that are known from elsewhere (from the
-// lease, or because this agent led them: the stream may have lost their records). What
-// readers refuse for its epoch does not count, and neither does what is known from
-// elsewhere that they would refuse. The error says that they would not believe the next
-// one yet.
-func nextEpoch(last registry.Message, now time.Time, known ...uint64) (uint64, error) {
-	clock := uint64(max(now.Unix(), 1))
-	epoch := clock
-	for _, k := range known {
-		if k < clock+epochAhead {
-			epoch = max(epoch, k+1)
-		}
-	}
-	if last.Refused == nil || last.Refused.Reason != registry.ReasonEpoch {
-		epoch = max(epoch, last.Epoch+1)
-	}
-	if last.Event != nil && last.Event.Takeover != nil {
-		for _, f := range last.Event.Takeover.Fences {
-			epoch = max(epoch, f.Epoch+1)
-		}
-	}
-	if epoch > clock+epochAhead {
-		return 0, fmt.Errorf("epoch %d stands on the stream, a day ahead of its clock: waiting until a later one is believed", epoch-1)
-	}
-	return epoch, nil
-}
-
 func (l *leader) epochFact() registry.Fact {
 	return registry.Fact{Writer: l.agent.writer, Kind: registry.KindEpoch}
-}
-
-// withFence adds a fence unless the epoch's first record is known already.
-func withFence(fences []registry.Fence, f registry.Fence) []registry.Fence {
-	if slices.ContainsFunc(fences, func(o registry.Fence) bool { return o.Epoch == f.Epoch }) {
-		return fences
-	}
-	fences = append(slices.Clone(fences), f)
-	return fences[max(0, len(fences)-registry.MaxFences):]
 }
 
 // putEpoch stores the epoch's record after the one at expect; its sequence is the
@@ -134,7 +90,7 @@ func (l *leader) putEpoch(ctx context.Context, cause registry.Cause, expect uint
 	if err != nil {
 		return err
 	}
-	l.fences = withFence(l.fences, registry.Fence{Epoch: e.Epoch, Sequence: l.fence})
+	l.fences = registry.WithFence(l.fences, registry.Fence{Epoch: e.Epoch, Sequence: l.fence})
 	l.epochDue = time.Now().Add(a.config.Timing.Refresh)
 	l.acknowledged([]*registry.Event{e}, nil)
 	return nil
@@ -223,7 +179,7 @@ func (l *leader) guard(ctx context.Context) error {
 // insist repeats a call until it succeeds or its outcome is final.
 func (l *leader) insist(ctx context.Context, call func() error) error {
 	a := l.agent
-	retry := newBackoff(a.config.Timing, min(time.Second, a.config.Timing.Retry))
+	retry := election.NewBackoff(min(time.Second, a.config.Timing.Retry), a.config.Timing.Steady)
 	began := time.Now()
 	for {
 		err := call()

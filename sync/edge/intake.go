@@ -10,9 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // reading is what is known of the local registry at one moment.
@@ -68,7 +67,7 @@ func (i *intake) run(ctx context.Context) {
 	defer wg.Wait()
 	wg.Go(func() { i.confirm(ctx) })
 	wg.Go(func() { i.compare(ctx) })
-	retry := newBackoff(i.timing, i.timing.Retry)
+	retry := i.timing.backoff()
 	for {
 		began := time.Now()
 		err := i.watch(ctx)
@@ -81,7 +80,7 @@ func (i *intake) run(ctx context.Context) {
 		if time.Since(began) > i.timing.Retry { // one that ends at once is not to be read in full all the time
 			retry.Reset()
 		}
-		if !pause(ctx, retry.NextBackOff()) {
+		if !election.Pause(ctx, retry.NextBackOff()) {
 			return
 		}
 	}
@@ -202,7 +201,7 @@ const (
 // judges: when it lacks all that the watch lost, the watch is believed; when it
 // goes on to show some of it, the watch begins anew.
 func (i *intake) confirm(ctx context.Context) {
-	retry := newBackoff(i.timing, i.timing.Retry)
+	retry := i.timing.backoff()
 	for {
 		select {
 		case <-ctx.Done():
@@ -223,7 +222,7 @@ func (i *intake) confirm(ctx context.Context) {
 			case i.believe(held, second):
 				continue
 			}
-			if !pause(ctx, wait) {
+			if !election.Pause(ctx, wait) {
 				return
 			}
 			if err == nil {
@@ -301,13 +300,13 @@ func agrees(before, after, second registry.Snapshot) bool {
 // is missed when two reads differ from what the watch has shown all the time: one
 // alone may just be faster than the watch.
 func (i *intake) compare(ctx context.Context) {
-	for pause(ctx, i.timing.nextCompare()) {
+	for election.Pause(ctx, i.timing.nextCompare()) {
 		before := i.latest()
 		if !before.known || before.fault != nil {
 			continue
 		}
 		missed, err := i.missed(ctx, before.snapshot, nil)
-		if len(missed) > 0 && pause(ctx, comparePatience) {
+		if len(missed) > 0 && election.Pause(ctx, comparePatience) {
 			missed, err = i.missed(ctx, before.snapshot, missed)
 		}
 		switch {
@@ -365,28 +364,6 @@ func (i *intake) read(ctx context.Context) (registry.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return i.source.Read(ctx)
-}
-
-// newBackoff returns jittered, growing pauses from 100 ms up to longest.
-func newBackoff(t Timing, longest time.Duration) *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = min(100*time.Millisecond, longest), longest, 2
-	if t.Steady {
-		b.RandomizationFactor = 0
-	}
-	return b
-}
-
-// pause waits; false means that ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // wake leaves a token in a channel of capacity 1.

@@ -53,7 +53,7 @@ func (l *leader) follow(ctx context.Context) error {
 	calm := time.NewTimer(timing.Lapse) // several readers may ask for the same resync
 	defer calm.Stop()
 	var orders <-chan ordered
-	l.retry = newBackoff(timing, timing.Retry)
+	l.retry = timing.backoff()
 	for {
 		if err := l.advance(ctx); err != nil {
 			return err

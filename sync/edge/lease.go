@@ -8,42 +8,22 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
-
-// vigil is what a standby knows of the lease it waits for.
-type vigil struct {
-	sequence uint64        // of the lease when it was last seen to move
-	age      time.Duration // of the lease at that moment
-	since    time.Time     // when that was, by this agent's clock; zero: not seen yet
-	blind    bool          // the last try to read it did not succeed
-}
-
-// left returns how long the lease still counts as renewed. Who could not read it
-// for a time gives its holder, who was perhaps cut off as well, a full period.
-func (v *vigil) left(at registry.LeaseAt, lapse time.Duration) time.Duration {
-	switch {
-	case v.since.IsZero() || at.Sequence != v.sequence:
-		v.sequence, v.age, v.since = at.Sequence, at.Age, time.Now()
-	case v.blind:
-		v.age, v.since = 0, time.Now()
-	}
-	v.blind = false
-	return lapse - v.age - time.Since(v.since)
-}
 
 // takeLease waits as a standby until the lease is free (there is none, its holder
 // stopped, or it was not renewed for as long as Lapse) or this agent's own, and
 // takes it by compare-and-set. It returns the lease's sequence. Only the end of ctx
 // gives an error.
 func (a *Agent) takeLease(ctx context.Context) (sequence uint64, err error) {
-	retry := newBackoff(a.config.Timing, a.config.Timing.Retry)
-	var watched vigil
+	retry := a.config.Timing.backoff()
+	var watched election.Vigil
 	for ctx.Err() == nil {
 		at, err := a.log.ReadLease(ctx)
 		switch {
 		case err != nil:
-			watched.blind = true
-		case a.mayTake(at, &watched):
+			watched.Blind()
+		case a.candidate.MayTake(at, &watched, a.config.Timing.Lapse):
 			if sequence, err = a.claim(ctx, at); err == nil {
 				a.streamFault(ctx, nil)
 				return sequence, nil
@@ -53,23 +33,15 @@ func (a *Agent) takeLease(ctx context.Context) (sequence uint64, err error) {
 			a.standBy(at.Lease)
 			a.carried.forget(time.Now())
 			retry.Reset()
-			pause(ctx, min(max(watched.left(at, a.config.Timing.Lapse), 0), a.config.Timing.Renew))
+			election.Pause(ctx, min(max(watched.Left(at, a.config.Timing.Lapse), 0), a.config.Timing.Renew))
 			continue
 		}
 		if !errors.Is(err, registry.ErrConflict) {
 			a.streamFault(ctx, fmt.Errorf("take the lease: %w", err))
 		}
-		pause(ctx, retry.NextBackOff())
+		election.Pause(ctx, retry.NextBackOff())
 	}
 	return 0, context.Cause(ctx)
-}
-
-// mayTake reports whether the lease is free or this agent's own. At the start a
-// lease in its name is its predecessor's; later only what it wrote itself is its own,
-// so that two agents that were given one name by mistake do not fight for ever.
-func (a *Agent) mayTake(at registry.LeaseAt, watched *vigil) bool {
-	own := at.Lease.Agent == a.config.Agent && (a.tried.IsZero() || at.Lease.Time.Equal(a.tried) || at.Lease.Time.Equal(a.written))
-	return watched.left(at, a.config.Timing.Lapse) <= 0 || !at.Found || at.Lease.Phase == registry.PhaseStopped || own
 }
 
 // claim writes the lease in place of the one at. Until the new epoch has begun it
@@ -92,16 +64,11 @@ func (a *Agent) standBy(l registry.Lease) {
 // goroutine at a time calls it.
 func (a *Agent) putLease(ctx context.Context, phase registry.Phase, detail string, expect uint64) (sequence uint64, err error) {
 	s := a.status.get()
-	a.tried = time.Now().UTC()
-	sequence, err = a.log.PutLease(ctx, registry.Lease{
-		Schema: registry.Schema, Writer: a.writer, Agent: a.config.Agent, Version: a.config.Version,
+	return a.candidate.Put(registry.Lease{
+		Schema: registry.Schema, Writer: a.writer, Version: a.config.Version,
 		Phase: phase, Epoch: s.Epoch, Revision: s.Revision, Keys: s.Keys, Digest: s.Digest,
-		Time: a.tried, Source: a.config.Source, Detail: clipText(detail, 1024),
-	}, expect)
-	if err == nil {
-		a.written = a.tried
-	}
-	return sequence, err
+		Source: a.config.Source, Detail: clipText(detail, 1024),
+	}, func(l registry.Lease) (uint64, error) { return a.log.PutLease(ctx, l, expect) })
 }
 
 func clipText(s string, most int) string {

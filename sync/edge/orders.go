@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // orders are what was asked of this agent's cluster. It listens whether or not the
@@ -82,7 +83,7 @@ func (o *orders) current() bool {
 // followOrders listens until ctx ends. Whenever the watch begins anew it is told again
 // what stands.
 func (a *Agent) followOrders(ctx context.Context) {
-	retry := newBackoff(a.config.Timing, a.config.Timing.Retry)
+	retry := a.config.Timing.backoff()
 	for ctx.Err() == nil {
 		a.orders.begin()
 		err := a.log.WatchOrders(ctx, func(m registry.Message) {
@@ -92,7 +93,7 @@ func (a *Agent) followOrders(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			a.config.Logger.Debug("orders can't be followed", "err", err)
 		}
-		if !pause(ctx, retry.NextBackOff()) {
+		if !election.Pause(ctx, retry.NextBackOff()) {
 			return
 		}
 	}

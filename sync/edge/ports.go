@@ -9,7 +9,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // Source is a registry as its adapter shows it.
@@ -102,6 +105,9 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Retry, 10*time.Second)
 	return t
 }
+
+// backoff returns the pauses between attempts.
+func (t Timing) backoff() *backoff.ExponentialBackOff { return election.NewBackoff(t.Retry, t.Steady) }
 
 // Settings may change while the agent runs, see [Agent.Reload].
 type Settings struct {

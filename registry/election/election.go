@@ -1,0 +1,88 @@
+package election
+
+import (
+	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// Vigil is what a standby knows of the lease it waits for. The zero value has not seen it yet.
+type Vigil struct {
+	sequence uint64        // of the lease when it was last seen to move
+	age      time.Duration // of the lease at that moment
+	since    time.Time     // when that was, by this process's clock; zero: not seen yet
+	blind    bool          // the last try to read it did not succeed
+}
+
+// Left returns for how long the lease, as it was read just now, still counts as renewed;
+// zero or less: it has lapsed.
+func (v *Vigil) Left(at registry.LeaseAt, lapse time.Duration) time.Duration {
+	switch {
+	case v.since.IsZero() || at.Sequence != v.sequence:
+		v.sequence, v.age, v.since = at.Sequence, at.Age, time.Now()
+	case v.blind:
+		v.age, v.since = 0, time.Now()
+	}
+	v.blind = false
+	return lapse - v.age - time.Since(v.since)
+}
+
+// Blind notes that the lease could not be read, or what is read was not to be acted on.
+func (v *Vigil) Blind() { v.blind = true }
+
+// Candidate is who wants the lease, under one name, and knows which leases it wrote itself.
+type Candidate struct {
+	agent   string
+	tried   time.Time // of the lease that it tried to write last; zero: none
+	written time.Time // of the last one that was acknowledged
+}
+
+// NewCandidate returns a candidate of this name, which should be unique in the mesh.
+func NewCandidate(agent string) Candidate { return Candidate{agent: agent} }
+
+// MayTake reports whether the lease, as it was read just now, is free (there is none, its
+// holder stopped, or it was not renewed for as long as lapse) or the candidate's own. Of
+// a process that has written none yet, a lease in its name is its predecessor's and its
+// own; later only what it wrote itself is.
+func (c *Candidate) MayTake(at registry.LeaseAt, v *Vigil, lapse time.Duration) bool {
+	own := at.Lease.Agent == c.agent && (c.tried.IsZero() || at.Lease.Time.Equal(c.tried) || at.Lease.Time.Equal(c.written))
+	return v.Left(at, lapse) <= 0 || !at.Found || at.Lease.Phase == registry.PhaseStopped || own
+}
+
+// Put gives the lease the candidate's name and the time, and hands it to put, which
+// writes it. It returns what put does.
+func (c *Candidate) Put(l registry.Lease, put func(registry.Lease) (sequence uint64, err error)) (sequence uint64, err error) {
+	c.tried = time.Now().UTC()
+	l.Agent, l.Time = c.agent, c.tried
+	if sequence, err = put(l); err == nil {
+		c.written = c.tried
+	}
+	return sequence, err
+}
+
+// NewBackoff returns growing pauses from 100 ms up to longest. They are jittered, so that
+// those who lost the same thing do not come back in the same moment; steady ones are
+// not, so that a simulation can be replayed.
+func NewBackoff(longest time.Duration, steady bool) *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = min(100*time.Millisecond, longest), longest, 2
+	if steady {
+		b.RandomizationFactor = 0
+	}
+	return b
+}
+
+// Pause waits. It returns false as soon as ctx has ended.
+func Pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
