@@ -55,7 +55,7 @@ func (c *connection) Contact() replica.Contact {
 // Begin implements [replica.Recovery]: the streams are made where they are missing, and
 // the one for events reaches beyond what was read of the one before it.
 func (c *connection) Begin(ctx context.Context, known replica.Place) (replica.Beginning, error) {
-	if err := c.prepareStreams(ctx, known.Sequence); err != nil {
+	if err := c.prepareStreams(ctx, known); err != nil {
 		return replica.Beginning{}, err
 	}
 	state, err := c.end(ctx, known.Sequence)
@@ -108,9 +108,43 @@ func (c *connection) end(ctx context.Context, known uint64) (state stream.State,
 	return state, nil
 }
 
-// othersPatience is how long a replica that knows of no zone record leaves it to others
-// to write it, on a stream that takes the place of another.
+// othersPatience is how long a replica that does not know what stood on a lost stream
+// leaves it to others to make it anew, and then to write the zone record: they notice the
+// loss in that time.
 const othersPatience = 10 * time.Second
+
+// leaveStreamToOthers waits, where a stream is missing that was there once, for a replica
+// that knows how far it went. That it was there is known from having read it, or from the
+// one for leases, which is made after it. It reports whether there is none still.
+func (c *connection) leaveStreamToOthers(ctx context.Context, known replica.Place, settings stream.Settings) (lost bool) {
+	missing, err := c.CheckStreams(ctx, settings)
+	if err != nil {
+		return false // who creates finds the same
+	}
+	events, leases := false, false
+	for _, d := range missing {
+		events = events || d.Missing && d.Stream == stream.EventsStream
+		leases = leases || d.Missing && d.Stream == stream.LeaseStream
+	}
+	if !events || leases && !known.Lost && known.Created.IsZero() {
+		return false
+	}
+	c.logger.Warn("the stream is missing that was there before, and this replica does not know how far it went: leaving it to others to make it anew, for a while",
+		"stream", stream.EventsStream, "patience", othersPatience)
+	look := time.NewTicker(lookPause)
+	defer look.Stop()
+	for deadline := time.Now().Add(othersPatience); time.Now().Before(deadline); {
+		select {
+		case <-ctx.Done():
+			return true
+		case <-look.C:
+		}
+		if _, err := c.State(ctx); err == nil {
+			return false
+		}
+	}
+	return true
+}
 
 // leaveZoneToOthers waits, on a stream that was made in another's place, for a replica
 // that knows the zone record which stood there: the configuration's is only a seed.

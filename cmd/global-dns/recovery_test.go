@@ -27,14 +27,16 @@ type node struct {
 	store   *registry.Store
 	replica *replica.Replica
 	kept    *keeper
-	log     *bytes.Buffer
+	log     *bytes.Buffer // to be read when it has stopped; see said
+	guard   *locked
 	stop    func()
 }
 
 func startNode(t *testing.T, url, path string) *node {
 	t.Helper()
 	n := &node{store: &registry.Store{}, log: &bytes.Buffer{}}
-	logger := slog.New(slog.NewTextHandler(&locked{to: n.log}, nil))
+	n.guard = &locked{to: n.log}
+	logger := slog.New(slog.NewTextHandler(n.guard, nil))
 	c := mustLoad(t, "probes: {enabled: false}\nobserver: {enabled: false}\n")
 	c.NATS.Servers, c.Checkpoint.Path, c.Checkpoint.Interval = []string{url}, config.Path(path), 200*time.Millisecond
 	metrics := prometheus.NewRegistry()

@@ -149,7 +149,7 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 	}
 	defer conn.Close()
 	c.Conn = conn
-	known := c.known().Sequence()
+	known := replica.Place{Sequence: c.known().Sequence()}
 	if err := c.insist(ctx, "prepare the streams", func() error { return c.prepareStreams(ctx, known) }); err != nil {
 		return nil
 	}
@@ -185,12 +185,12 @@ func (c *connection) insist(ctx context.Context, what string, f func() error) er
 }
 
 // prepareStreams creates what is missing, if it may, and reports what differs. A stream
-// that is created begins beyond what is known.
-func (c *connection) prepareStreams(ctx context.Context, known uint64) error {
+// that is created in another's place begins beyond what is known.
+func (c *connection) prepareStreams(ctx context.Context, known replica.Place) error {
 	s := c.config.Streams
 	settings := stream.Settings{Replicas: s.Replicas, HistoryAge: s.HistoryAge, HistoryBytes: s.HistoryBytes}
-	if known > 0 {
-		settings.First = known + sequenceHeadroom
+	if known.Sequence > 0 || s.Manage && c.leaveStreamToOthers(ctx, known, settings) {
+		settings.First = known.Sequence + sequenceHeadroom
 	}
 	var differences []stream.Difference
 	var created []string
