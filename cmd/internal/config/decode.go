@@ -142,12 +142,12 @@ func (d *decoder) section(n *yaml.Node, path string, v reflect.Value, depth int)
 		return
 	}
 	for key, value := range d.entries(n, path) {
-		i := fieldNamed(v.Type(), key.Value)
-		if i < 0 {
+		index := fieldNamed(v.Type(), key.Value)
+		if index == nil {
 			d.fault(key, join(path, short(key.Value)), "%s", d.unknown(key.Value, path, v.Type()))
 			continue
 		}
-		d.value(value, join(path, key.Value), v.Field(i), depth+1)
+		d.value(value, join(path, key.Value), v.FieldByIndex(index), depth+1)
 	}
 }
 
@@ -275,21 +275,20 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-func fieldNamed(t reflect.Type, key string) int {
-	for i := range t.NumField() {
-		if name := t.Field(i).Tag.Get("yaml"); name == key && name != "" {
-			return i
+// fieldNamed returns the index of a field; nil when there is none of that name.
+func fieldNamed(t reflect.Type, key string) []int {
+	for _, f := range fieldsOf(t) {
+		if f.key == key {
+			return f.Index
 		}
 	}
-	return -1
+	return nil
 }
 
 func keysOf(t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		if key := t.Field(i).Tag.Get("yaml"); key != "" {
-			keys = append(keys, key)
-		}
+	for _, f := range fieldsOf(t) {
+		keys = append(keys, f.key)
 	}
 	return keys
 }
@@ -309,10 +308,8 @@ func pathsOf(t reflect.Type, path string) []string {
 			paths[path] = true
 		}
 		if t.Kind() == reflect.Struct && !isScalar(t) {
-			for i := range t.NumField() {
-				if key := t.Field(i).Tag.Get("yaml"); key != "" {
-					walk(t.Field(i).Type, join(path, key))
-				}
+			for _, f := range fieldsOf(t) {
+				walk(f.Type, join(path, f.key))
 			}
 		}
 	}

@@ -4,7 +4,9 @@
 // what stands when nothing is given, its help tags describe the flags. Values
 // come from four places, each stronger than the one before: the default, the
 // YAML file, the environment (SEAMARK_NATS_CREDENTIALS for nats.credentials),
-// the flags (--nats-credentials).
+// the flags (--nats-credentials). A struct within a struct is a section of its own, but
+// where its tag is yaml:",inline": then its keys are those of the section around it, so
+// that what several sections have in common is declared once.
 //
 // What it promises:
 //

@@ -81,13 +81,8 @@ type leaf struct {
 
 func leaves(t reflect.Type, index []int, path string) []leaf {
 	var all []leaf
-	for i := range t.NumField() {
-		field := t.Field(i)
-		key := field.Tag.Get("yaml")
-		if key == "" {
-			continue
-		}
-		at, name, typ := append(slices.Clone(index), i), join(path, key), field.Type
+	for _, field := range fieldsOf(t) {
+		at, name, typ := append(slices.Clone(index), field.Index...), join(path, field.key), field.Type
 		if typ.Kind() == reflect.Pointer {
 			typ = typ.Elem()
 		}
@@ -277,13 +272,8 @@ func Fields(shape any) []Field {
 	}
 	var walk func(t reflect.Type, path string)
 	walk = func(t reflect.Type, path string) {
-		for i := range t.NumField() {
-			field := t.Field(i)
-			key, typ := field.Tag.Get("yaml"), field.Type
-			name := join(path, key)
-			if key == "" {
-				continue
-			}
+		for _, field := range fieldsOf(t) {
+			name, typ := join(path, field.key), field.Type
 			if typ.Kind() == reflect.Slice && typ.Elem().Kind() == reflect.Struct && !isScalar(typ.Elem()) {
 				typ, name = typ.Elem(), name+"[]"
 			}

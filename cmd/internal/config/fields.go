@@ -1,0 +1,29 @@
+package config
+
+import "reflect"
+
+// field is a field of a section that a key names. Its Index begins at the section.
+type field struct {
+	reflect.StructField
+	key string
+}
+
+// fieldsOf returns the fields of a section, in the order in which its struct has them.
+// Those of a struct within it whose tag is yaml:",inline" are the section's own.
+func fieldsOf(section reflect.Type) []field {
+	all := make([]field, 0, section.NumField())
+	for i := range section.NumField() {
+		f := section.Field(i)
+		switch key := f.Tag.Get("yaml"); key {
+		case "":
+		case ",inline":
+			for _, inner := range fieldsOf(f.Type) {
+				inner.Index = append([]int{i}, inner.Index...)
+				all = append(all, inner)
+			}
+		default:
+			all = append(all, field{f, key})
+		}
+	}
+	return all
+}
