@@ -1,62 +1,480 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"iter"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/seamark-mesh/seamark/audit"
-	"github.com/seamark-mesh/seamark/registry"
 )
 
-// ErrNone says that a folder holds no archive.
-var ErrNone = errors.New("there is no archive")
+// Errors of [Open] and of reading.
+var (
+	ErrNone    = errors.New("there is no archive")
+	ErrClosed  = errors.New("the archive is closed")
+	ErrDropped = errors.New("the archive's retention dropped what is asked for")
+)
+
+// cacheBytes bounds the memory that indexes take.
+const cacheBytes = 96 << 20
 
 // Archive reads the archive in one folder, also while a [Writer] adds to it. It is an
 // [audit.History]. Any number of goroutines may use it. Make one with [Open].
-type Archive struct{}
+type Archive struct {
+	dir   string
+	coder *coder
+
+	mu      sync.Mutex // guards the fields below
+	closed  bool
+	listed  os.FileInfo // of the manifest that was read; nil: there was none
+	list    manifest
+	tail    *growing
+	indexes map[uint64]*cached
+	used    uint64 // counts uses of indexes
+	held    int64  // bytes that they take
+	broken  map[spot]bool
+	faults  []error
+	told    map[string]bool
+}
+
+// spot is where a block that can't be read stands.
+type spot struct {
+	number uint64
+	offset int64
+}
+
+type cached struct {
+	index *index
+	used  uint64
+}
+
+// growing is a tail as far as it was read.
+type growing struct {
+	number uint64
+	header header
+	begin  int64
+	good   int64 // up to here it was read
+	blocks *indexer
+	index  *index
+}
+
+// part is one file of the archive: a sealed segment, or the tail.
+type part struct {
+	sealed
+	dir  string
+	tail *index // nil: it is sealed
+}
+
+// state is the archive at one moment.
+type state struct {
+	parts   []part
+	dropped dropped
+}
 
 var _ audit.History = (*Archive)(nil)
 
 // Open opens the archive in a folder for reading. It writes nothing: a damaged manifest
 // or index is made anew in memory from the segments. The error is [ErrNone], or says
 // what can't be read at all. Close it after use.
-func Open(dir string) (*Archive, error) { return nil, errors.New("not built yet") }
-
-// Close gives the files back. What is still being read ends with an error.
-func (a *Archive) Close() error { return nil }
-
-// Span implements [audit.History].
-func (a *Archive) Span(ctx context.Context) (audit.Span, error) { return audit.Span{First: 1}, nil }
-
-// SequenceAt implements [audit.History].
-func (a *Archive) SequenceAt(ctx context.Context, t time.Time) (uint64, error) { return 0, nil }
-
-// Read implements [audit.History]. What is damaged is passed over: see [Archive.Faults].
-// It can't follow: use [Join], where the stream does.
-func (a *Archive) Read(ctx context.Context, r audit.Range) iter.Seq2[registry.Stored, error] {
-	return func(func(registry.Stored, error) bool) {}
+func Open(dir string) (*Archive, error) {
+	c, err := newCoder(false)
+	if err != nil {
+		return nil, err
+	}
+	a := &Archive{dir: dir, coder: c, indexes: map[uint64]*cached{}, broken: map[spot]bool{}, told: map[string]bool{}}
+	if _, err := a.now(); err != nil {
+		c.close()
+		return nil, err
+	}
+	return a, nil
 }
 
-// Latest implements [audit.History].
-func (a *Archive) Latest(ctx context.Context, before uint64, filters ...string) iter.Seq2[registry.Stored, error] {
-	return func(func(registry.Stored, error) bool) {}
+// Close gives the memory back. What is still being read ends with [ErrClosed].
+func (a *Archive) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	a.indexes, a.held, a.tail = map[uint64]*cached{}, 0, nil
+	return nil
+}
+
+// now looks what the folder holds.
+func (a *Archive) now() (state, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return state{}, ErrClosed
+	}
+	if err := a.refresh(); err != nil {
+		return state{}, fmt.Errorf("archive %s: %w", a.dir, err)
+	}
+	s := state{dropped: a.list.Dropped, parts: make([]part, 0, len(a.list.segments)+1)}
+	for _, listed := range a.list.segments {
+		s.parts = append(s.parts, part{sealed: listed, dir: a.dir})
+	}
+	if t := a.tail; t != nil && len(t.index.places) > 0 {
+		f := t.index.footer()
+		s.parts = append(s.parts, part{dir: a.dir, tail: t.index, sealed: sealed{
+			Number: t.number, File: name(t.number, tailSuffix), First: f.First, Last: f.Last, Begin: f.Begin, End: f.End, Latest: f.Latest,
+			Messages: f.Messages, Bytes: t.good, Raw: f.Raw, Gaps: f.Gaps, Break: t.header.Break,
+		}})
+	}
+	return s, nil
+}
+
+// refresh reads the manifest when it has changed, and what was added to the tail. The
+// caller holds mu.
+func (a *Archive) refresh() error {
+	for range 5 { // a writer may seal the tail between two looks
+		about, err := os.Stat(filepath.Join(a.dir, manifestName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if about == nil || a.listed == nil || !os.SameFile(about, a.listed) || !about.ModTime().Equal(a.listed.ModTime()) || about.Size() != a.listed.Size() {
+			list, faults, err := loadManifest(a.dir)
+			if err != nil {
+				return err
+			}
+			for _, fault := range faults {
+				a.tell(fault)
+			}
+			a.list, a.listed = list, about
+		}
+		again, err := a.growTail()
+		if err != nil || !again {
+			return err
+		}
+		a.listed = nil
+	}
+	return nil
+}
+
+// growTail reads what was added to the tail; again says that it was sealed meanwhile.
+func (a *Archive) growTail() (again bool, err error) {
+	tails, err := numbered(a.dir, tailSuffix)
+	if err != nil {
+		return false, err
+	}
+	if len(tails) == 0 || tails[len(tails)-1] < a.list.next() {
+		a.tail = nil
+		sealed, err := numbered(a.dir, segmentSuffix)
+		return err == nil && len(sealed) > 0 && sealed[len(sealed)-1] == a.list.next(), err
+	}
+	number := tails[len(tails)-1]
+	path := filepath.Join(a.dir, name(number, tailSuffix))
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	about, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	if a.tail == nil || a.tail.number != number || about.Size() < a.tail.good {
+		h, begin, err := readHeader(file)
+		if errors.Is(err, errDamaged) {
+			if about.Size() > 0 { // else it is being made
+				a.tell(fmt.Errorf("%s can't be read: %w: the next writer begins it anew", path, err))
+			}
+			a.tail = nil
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		a.tail = &growing{number: number, header: h, begin: begin, good: begin, blocks: newIndexer(), index: &index{}}
+	}
+	t := a.tail
+	if about.Size() > t.good {
+		good, found := scan(file, t.good, about.Size(), a.coder, t.blocks, false)
+		for _, f := range found {
+			if f.offset < good { // behind the last whole block it may be what is being written
+				a.tell(fmt.Errorf("%s: bytes from %d can't be read and are passed over: %w", path, f.offset, f.err))
+			}
+		}
+		if good != t.good {
+			t.good, t.index = good, t.blocks.done()
+		}
+	}
+	return false, nil
+}
+
+// tell keeps a fault once. The caller holds mu.
+func (a *Archive) tell(fault error) {
+	if text := fault.Error(); !a.told[text] && len(a.faults) < maxListed {
+		a.told[text] = true
+		a.faults = append(a.faults, fault)
+	}
+}
+
+func (a *Archive) fault(format string, detail ...any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tell(fmt.Errorf(format, detail...))
 }
 
 // Faults tells what was found damaged so far, each a sentence that says what is missing
 // and what to do; at most 100. More are found as more is read.
-func (a *Archive) Faults() []error { return nil }
+func (a *Archive) Faults() []error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.faults)
+}
 
-// Gaps returns what the stream had dropped before it could be archived.
-func (a *Archive) Gaps() []Gap { return nil }
+// Gaps returns what the stream had dropped before it could be archived. When the folder
+// can't be read there are none: reading says so.
+func (a *Archive) Gaps() []Gap {
+	s, err := a.now()
+	if err != nil {
+		return nil
+	}
+	var gaps []Gap
+	last, at := s.dropped.Last, s.dropped.Time
+	for _, p := range s.parts {
+		if last > 0 && p.First > last+1 {
+			gaps = append(gaps, between(last, at, p.First, p.Begin))
+		}
+		gaps = append(gaps, p.Gaps...)
+		last, at = p.Last, p.End
+	}
+	return gaps
+}
 
-// Breaks returns where the stream was replaced.
-func (a *Archive) Breaks() []Break { return nil }
+// Breaks returns where the stream was replaced. When the folder can't be read there are
+// none: reading says so.
+func (a *Archive) Breaks() []Break {
+	s, err := a.now()
+	if err != nil {
+		return nil
+	}
+	var breaks []Break
+	for _, p := range s.parts {
+		if p.Break != nil {
+			breaks = append(breaks, *p.Break)
+		}
+	}
+	return breaks
+}
 
-// Verify reads every file to its end and compares all digests and the chain of the
-// segments. It returns what is wrong; none: the archive is as it was written. The error is
-// the end of ctx. Progress, which may be nil, is told of the bytes that were read.
-func (a *Archive) Verify(ctx context.Context, progress func(done, total int64)) (wrong []error, err error) {
-	return nil, nil
+// Span implements [audit.History].
+func (a *Archive) Span(ctx context.Context) (audit.Span, error) {
+	s, err := a.now()
+	if err != nil {
+		return audit.Span{}, err
+	}
+	return s.span(), context.Cause(ctx)
+}
+
+func (s state) span() audit.Span {
+	if len(s.parts) == 0 {
+		return audit.Span{First: s.dropped.Last + 1, Last: s.dropped.Last}
+	}
+	first, last := s.parts[0], s.parts[len(s.parts)-1]
+	return audit.Span{First: first.First, Last: last.Last, Begin: first.Begin, End: last.End}
+}
+
+// open opens the file of a part.
+func (p part) open() (*os.File, error) { return os.Open(filepath.Join(p.dir, p.File)) }
+
+// load reads the index of a sealed part, or makes it anew from its blocks; then fault
+// says why.
+func (p part) load(file *os.File, c *coder) (x *index, fault, err error) {
+	about, err := file.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	end := about.Size()
+	f, digest, err := readFooter(file, end)
+	if err == nil && digest != p.Digest {
+		err = damaged("its digest is not the one in the manifest: it was altered or replaced")
+	}
+	if err == nil {
+		if x, err = readIndex(file, f, c); err == nil {
+			return x, nil, nil
+		}
+		end = f.Index
+	}
+	if !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	fault = err
+	begin := int64(0)
+	if _, at, err := readHeader(file); err == nil {
+		begin = at
+	}
+	if begin = max(nextBlock(file, begin, end), 0); begin > 0 {
+		blocks := newIndexer()
+		scan(file, begin, end, c, blocks, false)
+		x = blocks.done()
+	} else {
+		x = &index{}
+	}
+	x.fill(p.sealed)
+	return x, fault, nil
+}
+
+// fill marks what a segment is known to hold and an index made anew does not.
+func (x *index) fill(s sealed) {
+	hole := func(first, last uint64) place {
+		return place{offset: -1, first: first, last: last, least: math.MinInt64, greatest: s.Latest.UnixNano()}
+	}
+	x.places = slices.DeleteFunc(x.places, func(p place) bool { return p.last < s.First || p.first > s.Last })
+	n := len(x.places)
+	switch {
+	case n == 0:
+		x.places = []place{hole(s.First, s.Last)}
+		return
+	case x.places[n-1].last < s.Last:
+		x.places = append(x.places, hole(x.places[n-1].last+1, s.Last))
+	}
+	if x.places[0].first > s.First {
+		x.places = slices.Insert(x.places, 0, hole(s.First, x.places[0].first-1))
+	}
+}
+
+// indexOf returns the index of a part. What can't be read of it is told.
+func (a *Archive) indexOf(p part) (*index, error) {
+	if p.tail != nil {
+		return p.tail, nil
+	}
+	a.mu.Lock()
+	known := a.indexes[p.Number]
+	if known != nil {
+		a.used++
+		known.used = a.used
+	}
+	a.mu.Unlock()
+	if known != nil {
+		return known.index, nil
+	}
+	file, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	x, fault, err := p.load(file, a.coder)
+	if err != nil {
+		return nil, fmt.Errorf("archive: %w", err)
+	}
+	if fault != nil {
+		a.fault("%s: %w: what can be read of #%d to #%d is answered; restore the file from a copy", filepath.Join(p.dir, p.File), fault, p.First, p.Last)
+	}
+	a.keep(p.Number, x)
+	return x, nil
+}
+
+// keep keeps an index, and forgets those that were not used for the longest time.
+func (a *Archive) keep(number uint64, x *index) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed || a.indexes[number] != nil {
+		return
+	}
+	a.used++
+	a.indexes[number] = &cached{x, a.used}
+	a.held += x.size
+	for a.held > cacheBytes && len(a.indexes) > 1 {
+		oldest := uint64(0)
+		for n, c := range a.indexes {
+			if n != number && (oldest == 0 || cmp.Less(c.used, a.indexes[oldest].used)) {
+				oldest = n
+			}
+		}
+		a.held -= a.indexes[oldest].index.size
+		delete(a.indexes, oldest)
+	}
+}
+
+// isBroken reports whether a block was found to be unreadable.
+func (a *Archive) isBroken(p part, at place) bool {
+	if at.offset < 0 {
+		return true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.broken[spot{p.Number, at.offset}]
+}
+
+func (a *Archive) isClosed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.closed
+}
+
+// breaks notes a block that can't be read.
+func (a *Archive) breaks(p part, at place, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.broken[spot{p.Number, at.offset}] = true
+	a.tell(fmt.Errorf("%s: the block with #%d to #%d is passed over: %w: restore the file from a copy", filepath.Join(p.dir, p.File), at.first, at.last, err))
+}
+
+// SequenceAt implements [audit.History]. Where the block that holds the answer is damaged
+// it is the block's first sequence.
+func (a *Archive) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
+	for range 5 {
+		s, err := a.now()
+		if err != nil {
+			return 0, err
+		}
+		sequence, err := a.sequenceAt(ctx, s, t)
+		if !errors.Is(err, fs.ErrNotExist) { // else it was sealed or dropped meanwhile
+			return sequence, err
+		}
+	}
+	return 0, fmt.Errorf("archive %s: its files change faster than they can be read", a.dir)
+}
+
+func (a *Archive) sequenceAt(ctx context.Context, s state, t time.Time) (uint64, error) {
+	for _, p := range s.parts {
+		if p.Latest.Before(t) {
+			continue
+		}
+		if err := context.Cause(ctx); err != nil {
+			return 0, err
+		}
+		x, err := a.indexOf(p)
+		if err != nil {
+			return 0, err
+		}
+		for _, at := range x.places {
+			if moment(at.greatest).Before(t) {
+				continue
+			}
+			if a.isBroken(p, at) {
+				return at.first, nil
+			}
+			file, err := p.open()
+			if err != nil {
+				return 0, err
+			}
+			_, m, _, err := readBlock(file, at, a.coder)
+			file.Close()
+			if errors.Is(err, errDamaged) {
+				a.breaks(p, at, err)
+				return at.first, nil
+			}
+			if err != nil {
+				return 0, err
+			}
+			for _, e := range m.entries {
+				if !moment(e.time).Before(t) {
+					return e.sequence, nil
+				}
+			}
+		}
+	}
+	return s.span().Last + 1, nil
 }

@@ -31,12 +31,12 @@
 //	2 bytes   version of the format
 //	4 bytes   length of the header
 //	4 bytes   CRC-32C of the header
-//	header    JSON: archive, number, after (the chain so far), gap, break
+//	header    JSON: archive, number, after (the chain so far), break
 //
 // Then come blocks, each compressed by itself:
 //
 //	4 bytes   "BLK1"
-//	72 bytes  lengths (meta, data; compressed and not), count, first and last sequence,
+//	60 bytes  lengths (meta, data; compressed and not), count, first and last sequence,
 //	          least and greatest time, CRC-32C of meta and of data
 //	4 bytes   CRC-32C of all before
 //	meta      zstd: the subjects in it, and of each message sequence, time, subject, lengths

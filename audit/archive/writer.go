@@ -1,12 +1,19 @@
 package archive
 
 import (
-	"context"
+	"bytes"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
-	"github.com/seamark-mesh/seamark/audit"
+	"github.com/seamark-mesh/seamark/registry"
 )
 
 // Options shape a [Writer]. Zero values are the defaults.
@@ -45,6 +52,8 @@ type Gap struct {
 	Last   uint64    `json:"last"`
 	Before time.Time `json:"before"` // when the message before it was stored; zero: there is none
 	After  time.Time `json:"after"`  // when the one behind it was
+
+	Damaged bool `json:"damaged,omitempty"` // it was archived, and could not be read any more
 }
 
 // Break is a place where the stream was replaced: from After on, what was archived
@@ -54,29 +63,304 @@ type Break struct {
 	Time  time.Time `json:"time"`  // when that message was stored
 }
 
+// Defaults of [Options], and what they may not go below.
+const (
+	DefaultSegmentBytes = 32 << 20
+	DefaultSegmentAge   = 24 * time.Hour
+	DefaultFlush        = time.Second
+	MinSegmentBytes     = 64 << 10
+)
+
+const maxListed = 100 // faults and gaps that are kept to be told
+
 // Writer appends to the archive in one folder. One goroutine calls CatchUp, Follow and
 // Close; Status may be called by any. Make one with [NewWriter].
-type Writer struct{}
+type Writer struct {
+	dir      string
+	options  Options
+	coder    *coder
+	release  func() error
+	manifest manifest
+	tail     *tail           // nil: none is begun
+	latest   registry.Stored // the last message; Sequence 0: there is none, or it can't be read
+	greatest time.Time       // the latest time of all messages
+	last     uint64          // sequence of the last message that was written
+	lastTime time.Time
+	pending  []registry.Stored
+	bytes    int // of pending
+
+	mu     sync.Mutex // guards the field below
+	status Status
+}
 
 // NewWriter opens the archive in a folder for writing, and makes the folder when there
 // is none (its parent must exist). It cuts off what a crash left of the last block. The
 // error is [ErrLocked] when another process writes there. Close it after use.
-func NewWriter(dir string, o Options) (*Writer, error) { return nil, errors.New("not built yet") }
+func NewWriter(dir string, o Options) (*Writer, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = DefaultSegmentBytes
+	}
+	o.SegmentBytes = max(o.SegmentBytes, MinSegmentBytes)
+	if o.SegmentAge <= 0 {
+		o.SegmentAge = DefaultSegmentAge
+	}
+	if o.Flush <= 0 {
+		o.Flush = DefaultFlush
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("archive: %w", err)
+	}
+	c, err := newCoder(true)
+	if err != nil {
+		return nil, err
+	}
+	release, err := takeLock(filepath.Join(dir, lockName))
+	if err != nil {
+		c.close()
+		return nil, fmt.Errorf("archive %s: %w", dir, err)
+	}
+	w := &Writer{dir: dir, options: o, coder: c, release: release}
+	if err := w.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("archive %s: %w", dir, err), w.Close())
+	}
+	return w, nil
+}
 
-// CatchUp archives all that the history holds now beyond what is archived already, and
-// returns when all of it is on disk. The error is [ErrOtherStream], the history's, the
-// disk's, or the end of ctx; what was archived until then stands, and a later call goes on.
-// Progress, which may be nil, is told after each block.
-func (w *Writer) CatchUp(ctx context.Context, h audit.History, progress func(Status)) error {
+// load learns what the folder holds, and puts in order what a crash left.
+func (w *Writer) load() error {
+	m, faults, err := loadManifest(w.dir)
+	fresh := errors.Is(err, ErrNone)
+	if fresh {
+		m, err = newManifest(), nil
+	}
+	if err != nil {
+		return err
+	}
+	if m.Archive == "" {
+		m.Archive = newManifest().Archive
+	}
+	w.manifest = m
+	tails, err := numbered(w.dir, tailSuffix)
+	if err != nil {
+		return err
+	}
+	number := m.next()
+	if n := len(tails); n > 0 && tails[n-1] > number {
+		number = tails[n-1]
+		faults = append(faults, fmt.Errorf("the segments before %d are missing in %s: restore them from a copy of the folder", number, w.dir))
+	}
+	x := newIndexer()
+	t, found, err := openTail(w.dir, number, w.coder, x)
+	faults = append(faults, found...)
+	if err != nil {
+		return err
+	}
+	w.tail = t
+	w.status.Gaps, w.status.Bytes = nil, 0
+	for n := range m.segments {
+		s := &m.segments[n]
+		w.noteGaps(s.Gaps)
+		if n > 0 && s.First > m.segments[n-1].Last+1 {
+			w.noteGaps([]Gap{between(m.segments[n-1].Last, m.segments[n-1].End, s.First, s.Begin)})
+		}
+		w.greatest = later(w.greatest, s.Latest)
+	}
+	if last, at := m.last(); last > 0 && len(x.places) > 0 && x.places[0].first > last+1 {
+		w.noteGaps([]Gap{between(last, at, x.places[0].first, moment(x.begin))})
+	}
+	w.noteGaps(x.gaps)
+	for _, p := range x.places {
+		w.greatest = later(w.greatest, moment(p.greatest))
+	}
+	if err := w.readLatest(x); err != nil {
+		faults = append(faults, err)
+	}
+	for _, fault := range faults {
+		w.fault(fault)
+	}
+	if err := w.store(); err != nil { // also shows that the folder can be written
+		return err
+	}
+	if err := w.sweep(number); err != nil {
+		return err
+	}
+	w.describe(x)
 	return nil
 }
 
-// Follow is CatchUp, and then goes on with what comes, until ctx ends (then the error is
-// nil) or something fails. After a failure it may be called again.
-func (w *Writer) Follow(ctx context.Context, h audit.History) error { return nil }
+func between(last uint64, before time.Time, first uint64, after time.Time) Gap {
+	return Gap{First: last + 1, Last: first - 1, Before: before, After: after}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// readLatest reads the last message of all, to know the stream by it.
+func (w *Writer) readLatest(x *indexer) error {
+	if n := len(x.places); n > 0 {
+		return w.readLast(w.tail.file, x.places[n-1])
+	}
+	n := len(w.manifest.segments)
+	if n == 0 {
+		return nil
+	}
+	s := w.manifest.segments[n-1]
+	path := filepath.Join(w.dir, s.File)
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	defer file.Close()
+	p := part{dir: w.dir, sealed: s}
+	index, _, err := p.load(file, w.coder)
+	if err == nil && len(index.places) > 0 {
+		err = w.readLast(file, index.places[len(index.places)-1])
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func (w *Writer) readLast(file *os.File, p place) error {
+	if p.offset < 0 {
+		return nil
+	}
+	_, m, data, err := readBlock(file, p, w.coder)
+	if err != nil {
+		return err
+	}
+	w.latest, err = m.message(m.entries[len(m.entries)-1], data)
+	return err
+}
+
+// sweep removes what a crash left behind: drafts, a tail that was sealed, segments that
+// retention took.
+func (w *Writer) sweep(number uint64) error {
+	drafts, err := filepath.Glob(filepath.Join(w.dir, "*"+draftSuffix))
+	if err != nil {
+		return err
+	}
+	tails, err := numbered(w.dir, tailSuffix)
+	if err != nil {
+		return err
+	}
+	for _, n := range tails {
+		if n < number {
+			drafts = append(drafts, filepath.Join(w.dir, name(n, tailSuffix)))
+		}
+	}
+	segments, err := numbered(w.dir, segmentSuffix)
+	if err != nil {
+		return err
+	}
+	for _, n := range segments {
+		if n <= w.manifest.Dropped.Number {
+			drafts = append(drafts, filepath.Join(w.dir, name(n, segmentSuffix)))
+		}
+	}
+	for _, path := range drafts {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// store writes the manifest.
+func (w *Writer) store() error {
+	content, err := w.manifest.encode()
+	if err == nil {
+		err = replace(filepath.Join(w.dir, manifestName), content)
+	}
+	if err != nil {
+		return fmt.Errorf("write the manifest: %w", err)
+	}
+	return nil
+}
+
+// describe makes the status anew.
+func (w *Writer) describe(x *indexer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := &w.status
+	s.First, s.Last, s.Begin, s.End = w.manifest.Dropped.Last+1, w.manifest.Dropped.Last, time.Time{}, w.manifest.Dropped.Time
+	if n := len(w.manifest.segments); n > 0 {
+		first, last := w.manifest.segments[0], w.manifest.segments[n-1]
+		s.First, s.Begin, s.Last, s.End = first.First, first.Begin, last.Last, last.End
+	} else if len(x.places) > 0 {
+		s.First, s.Begin = x.places[0].first, moment(x.begin)
+	}
+	if n := len(x.places); n > 0 {
+		s.Last, s.End = x.places[n-1].last, moment(x.end)
+	}
+	w.last, w.lastTime = s.Last, s.End
+	w.measure()
+}
+
+// measure counts segments and bytes. The caller holds mu.
+func (w *Writer) measure() {
+	w.status.Segments, w.status.Bytes = len(w.manifest.segments), 0
+	for _, s := range w.manifest.segments {
+		w.status.Bytes += s.Bytes
+	}
+	if w.tail != nil {
+		w.status.Bytes += w.tail.end
+	}
+}
+
+func (w *Writer) noteGaps(gaps []Gap) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status.Gaps = append(w.status.Gaps, gaps...)
+	if n := len(w.status.Gaps); n > maxListed {
+		w.status.Gaps = slices.Delete(w.status.Gaps, 0, n-maxListed)
+	}
+}
+
+func (w *Writer) fault(err error) {
+	w.options.Logger.Warn("the archive is not whole", "err", err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.status.Faults) < maxListed {
+		w.status.Faults = append(w.status.Faults, err)
+	}
+}
 
 // Status tells what the archive holds.
-func (w *Writer) Status() Status { return Status{} }
+func (w *Writer) Status() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.status
+	s.Gaps, s.Faults = slices.Clone(s.Gaps), slices.Clone(s.Faults)
+	return s
+}
 
-// Close writes what is not written yet and gives the lock back.
-func (w *Writer) Close() error { return nil }
+// Close writes what is not written yet and gives the lock back. Further calls do nothing.
+func (w *Writer) Close() error {
+	if w.release == nil {
+		return nil
+	}
+	err := w.flush()
+	if w.tail != nil {
+		err = errors.Join(err, w.tail.sync(), w.tail.file.Close())
+		w.tail = nil
+	}
+	w.coder.close()
+	err = errors.Join(err, w.release())
+	w.release = nil
+	return err
+}
+
+// same reports whether two messages are one, in all that was stored.
+func same(a, b registry.Stored) bool {
+	equal := func(a, b []string) bool { return slices.Equal(a, b) }
+	return a.Sequence == b.Sequence && a.Time.Equal(b.Time) && a.Subject == b.Subject && bytes.Equal(a.Body, b.Body) && maps.EqualFunc(a.Header, b.Header, equal)
+}

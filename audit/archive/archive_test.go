@@ -1,0 +1,309 @@
+package archive_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/seamark-mesh/seamark/audit"
+	"github.com/seamark-mesh/seamark/audit/archive"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// catchUp archives all of a history with a writer of its own.
+func catchUp(t require, ctx context.Context, dir string, h audit.History, o archive.Options) archive.Status {
+	t.Helper()
+	w, err := archive.NewWriter(dir, o)
+	if err != nil {
+		t.Fatalf("new writer: %v", err)
+	}
+	err = w.CatchUp(ctx, h, nil)
+	s := w.Status()
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatalf("catch up: %v", err)
+	}
+	return s
+}
+
+func open(t require, dir string) *archive.Archive {
+	t.Helper()
+	a, err := archive.Open(dir)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return a
+}
+
+// What goes in comes out, whatever the segments are, in however many runs.
+func TestArchiveEqualsHistory(t *testing.T) {
+	root := t.TempDir()
+	ctx := t.Context()
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp(root, "archive")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		h := &memory{}
+		next := uint64(rapid.IntRange(0, 20).Draw(t, "from"))
+		reader := (*archive.Archive)(nil)
+		for range rapid.IntRange(1, 5).Draw(t, "runs") {
+			h.add(anyMessages(t, next, "messages")...)
+			if span, _ := h.Span(ctx); !span.Empty() {
+				next = span.Last
+			}
+			o := archive.Options{SegmentAge: rapid.SampledFrom([]time.Duration{time.Hour, 10 * time.Second, time.Millisecond}).Draw(t, "age")}
+			s := catchUp(t, ctx, dir, h, o)
+			if len(s.Faults) > 0 || s.Behind != 0 {
+				t.Fatalf("status %+v", s)
+			}
+			if reader == nil {
+				reader = open(t, dir)
+			}
+			if span, _ := h.Span(ctx); span.Empty() {
+				continue
+			}
+			random := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "choice") }
+			alike(t, ctx, reader, h, random) // one that was opened long ago
+			a := open(t, dir)
+			alike(t, ctx, a, h, random)
+			if wrong, err := a.Verify(ctx, nil); err != nil || len(wrong) > 0 || len(a.Faults()) > 0 {
+				t.Fatalf("verify: %v %v, faults %v", wrong, err, a.Faults())
+			}
+			a.Close()
+		}
+		if reader != nil {
+			reader.Close()
+		}
+	})
+}
+
+// Many blocks in many segments.
+func TestArchiveLargeHistory(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 30_000, 500)...)
+	s := catchUp(t, ctx, dir, h, archive.Options{SegmentBytes: archive.MinSegmentBytes})
+	if s.Segments < 5 || s.Last != 30_000 || s.Taken != 30_000 {
+		t.Fatalf("status %+v", s)
+	}
+	a := open(t, dir)
+	alike(t, ctx, a, h, rand.New(rand.NewPCG(1, 2)).IntN)
+	if f := a.Faults(); len(f) > 0 {
+		t.Error(f)
+	}
+}
+
+// What follows comes in while it is read.
+func TestFollow(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 2500, 50)...)
+	w, err := archive.NewWriter(dir, archive.Options{SegmentBytes: archive.MinSegmentBytes, Flush: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	follow, stop := context.WithCancel(ctx)
+	done := make(chan error)
+	go func() { done <- w.Follow(follow, h) }()
+	a := open(t, dir)
+	for n := uint64(2500); n <= 9000; n += 500 {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			if span, err := a.Span(ctx); err != nil {
+				t.Fatal(err)
+			} else if span.Last == n {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("#%d does not come: %+v", n, w.Status())
+			}
+		}
+		alike(t, ctx, a, h, rand.New(rand.NewPCG(n, 2)).IntN)
+		h.add(history(n+1, 500, 50)...)
+	}
+	stop()
+	if err := errors.Join(<-done, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Error("the second close:", err)
+	}
+}
+
+// A gap because the stream was faster is told, and stays told.
+func TestGapIsTold(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 100, 5)...)
+	catchUp(t, ctx, dir, h, archive.Options{})
+	h.add(history(101, 100, 5)...)
+	h.drop(151)
+	s := catchUp(t, ctx, dir, h, archive.Options{})
+	want := archive.Gap{First: 101, Last: 150, Before: message(100, 0).Time, After: message(151, 0).Time}
+	if len(s.Gaps) != 1 || s.Gaps[0] != want {
+		t.Errorf("gaps %+v, want %+v", s.Gaps, want)
+	}
+	for range 2 {
+		a := open(t, dir)
+		if got := a.Gaps(); len(got) != 1 || got[0] != want {
+			t.Errorf("gaps %+v, want %+v", got, want)
+		}
+		if got := read(t, a.Read(ctx, audit.Range{From: 90, To: 160})); len(got) != 21 || got[11].Sequence != 151 {
+			t.Errorf("%d messages", len(got))
+		}
+		h.add(message(201+uint64(len(h.messages)), 3)) // and one more gap, which seals by age
+		s = catchUp(t, ctx, dir, h, archive.Options{SegmentAge: time.Millisecond})
+		if len(s.Gaps) != 2 {
+			t.Fatalf("gaps %+v", s.Gaps)
+		}
+		a = open(t, dir)
+		if got := a.Gaps(); len(got) != 2 || got[0] != want {
+			t.Errorf("gaps %+v", got)
+		}
+		break
+	}
+	if s := catchUp(t, ctx, dir, h, archive.Options{}); len(s.Gaps) != 2 || s.Taken != 0 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// A stream with another last message is another stream: refused, or marked.
+func TestOtherStreamIsRefused(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 100, 5)...)
+	catchUp(t, ctx, dir, h, archive.Options{})
+	other := &memory{}
+	other.add(history(1, 50, 7)...)
+	w, err := archive.NewWriter(dir, archive.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.CatchUp(ctx, other, nil); !errors.Is(err, archive.ErrOtherStream) || !strings.Contains(err.Error(), "#50") {
+		t.Errorf("a shorter stream: %v", err)
+	}
+	other.add(history(51, 150, 7)...)
+	if err := w.CatchUp(ctx, other, nil); !errors.Is(err, archive.ErrOtherStream) || !strings.Contains(err.Error(), "#100") {
+		t.Errorf("another stream: %v", err)
+	}
+	w.Close()
+	catchUp(t, ctx, dir, other, archive.Options{Replaced: true})
+	s := catchUp(t, ctx, dir, other, archive.Options{})
+	if s.Last != 200 {
+		t.Errorf("status %+v", s)
+	}
+	a := open(t, dir)
+	got := read(t, a.Read(ctx, audit.Range{}))
+	equal(t, "all", got, append(history(1, 100, 5), other.messages[100:]...))
+	if b := a.Breaks(); len(b) != 1 || b[0].After != 100 {
+		t.Errorf("breaks %+v", b)
+	}
+}
+
+func TestRetentionDropsWholeSegments(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 20_000, 50)...)
+	o := archive.Options{SegmentBytes: archive.MinSegmentBytes, RetentionAge: 2 * time.Hour}
+	s := catchUp(t, ctx, dir, h, o)
+	oldest := h.messages[len(h.messages)-1].Time.Add(-2 * time.Hour)
+	if s.First == 1 || s.Begin.After(oldest) || s.Begin.Before(oldest.Add(-2*time.Hour)) {
+		t.Errorf("status %+v, want the first before %v", s, oldest)
+	}
+	a := open(t, dir)
+	h.drop(s.First)
+	alike(t, ctx, a, h, rand.New(rand.NewPCG(1, 2)).IntN)
+	o.RetentionBytes = 200 << 10
+	if s = catchUp(t, ctx, dir, h, o); s.Bytes > 200<<10 || s.Segments == 0 {
+		t.Errorf("status %+v", s)
+	}
+	h.drop(s.First)
+	alike(t, ctx, a, h, rand.New(rand.NewPCG(1, 2)).IntN)
+	files, _ := filepath.Glob(dir + "/*.segment")
+	if len(files) != s.Segments {
+		t.Errorf("%d files, %d segments", len(files), s.Segments)
+	}
+	if wrong, err := a.Verify(ctx, nil); err != nil || len(wrong) > 0 {
+		t.Errorf("verify: %v %v", wrong, err)
+	}
+}
+
+func TestOneWriterPerFolder(t *testing.T) {
+	_, dir := start(t)
+	w, err := archive.NewWriter(dir, archive.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := archive.NewWriter(dir, archive.Options{}); !errors.Is(err, archive.ErrLocked) {
+		t.Errorf("a second writer: %v", err)
+	}
+	w.Close()
+	if w, err = archive.NewWriter(dir, archive.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+}
+
+func TestNoArchive(t *testing.T) {
+	_, dir := start(t)
+	if _, err := archive.Open(dir); !errors.Is(err, archive.ErrNone) {
+		t.Errorf("no folder: %v", err)
+	}
+	if _, err := archive.Open(t.TempDir()); !errors.Is(err, archive.ErrNone) {
+		t.Errorf("an empty folder: %v", err)
+	}
+	if _, err := archive.NewWriter(dir+"/a/b", archive.Options{}); err == nil {
+		t.Error("a folder without a parent was made")
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	os.WriteFile(file, nil, 0o600)
+	if _, err := archive.NewWriter(file, archive.Options{}); err == nil {
+		t.Error("a file was taken for a folder")
+	}
+}
+
+// A history that fails ends it with what was read until then; a later call goes on.
+func TestHistoryFails(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 1500, 5)...)
+	w, err := archive.NewWriter(dir, archive.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	h.fail = errTest
+	if err := w.CatchUp(ctx, h, nil); !errors.Is(err, errTest) {
+		t.Errorf("got %v", err)
+	}
+	h.fail = nil
+	var told []uint64
+	if err := w.CatchUp(ctx, h, func(s archive.Status) { told = append(told, s.Taken) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) == 0 || w.Status().Taken != 1500 {
+		t.Errorf("progress %v", told)
+	}
+	equal(t, "all", read(t, open(t, dir).Read(ctx, audit.Range{})), h.messages)
+	if _, err := archive.Open(dir); err != nil {
+		t.Error("a reader beside a writer:", err)
+	}
+	a := open(t, dir)
+	for _, err := range a.Read(ctx, audit.Range{Follow: true}) {
+		if !errors.Is(err, archive.ErrFollow) {
+			t.Errorf("follow: %v", err)
+		}
+	}
+	a.Close()
+	if _, err := a.Span(ctx); !errors.Is(err, archive.ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+	var _ []registry.Stored
+}
