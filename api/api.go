@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"time"
 
@@ -55,20 +56,23 @@ type Config struct {
 	Resolve func(v *registry.View, name, qtype string) (Resolution, error)
 	Version string // of this program
 	Zone    string // shown while no zone record stands on the stream
+	Audit   *Audit // nil: questions about the history are 404
 }
 
 // New returns the handler for every path below /v1/; other paths are 404. It may
 // be called by any number of goroutines.
 func New(config Config) http.Handler {
-	h := &handler{config}
+	h := &handler{config, newAuditor(config.Audit)}
 	mux := http.NewServeMux()
-	for path, serve := range map[string]func(http.ResponseWriter, *http.Request){
+	routes := h.auditor.routes()
+	maps.Copy(routes, map[string]func(http.ResponseWriter, *http.Request){
 		"/v1/status":                      h.status,
 		"/v1/clusters":                    h.clusters,
 		"/v1/services":                    h.services,
 		"/v1/services/{namespace}/{name}": h.service,
 		"/v1/resolve":                     h.resolve,
-	} {
+	})
+	for path, serve := range routes {
 		mux.HandleFunc("GET "+path, serve) // and HEAD
 		mux.HandleFunc(path, notAllowed)
 	}
@@ -78,7 +82,10 @@ func New(config Config) http.Handler {
 	return mux
 }
 
-type handler struct{ config Config }
+type handler struct {
+	config  Config
+	auditor *auditor
+}
 
 func notAllowed(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Allow", "GET, HEAD")
@@ -131,7 +138,11 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
-	if !checkQuery(w, r, "name", "type") {
+	if r.URL.Query().Has("at") {
+		h.auditor.resolve(w, r)
+		return
+	}
+	if !checkQuery(w, r, "name", "type", "at") {
 		return
 	}
 	query := r.URL.Query()

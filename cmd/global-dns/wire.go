@@ -84,6 +84,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 		Address: c.HTTP, Ready: followed.Ready, ReadyText: readyText(store), Metrics: metrics, Logger: p.Logger,
 		Routes: map[string]http.Handler{"/v1/": api.New(api.Config{
 			Views: store, Leases: followed, Observer: conn.observing.status, Resolve: resolve, Version: proc.Version(), Zone: c.Zone.Name,
+			Audit: conn.audit(),
 		})},
 	})
 	if err != nil {
@@ -124,7 +125,8 @@ type connection struct {
 	observing    *observing
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
 	losses       *prometheus.CounterVec
-	known        func() *registry.View // what is shown, or a checkpoint holds; set before anything uses it
+	known        func() *registry.View       // what is shown, or a checkpoint holds; set before anything uses it
+	reached      atomic.Pointer[stream.Conn] // as Conn, for who may ask before it is set
 }
 
 // run connects, prepares the streams and the zone record, and follows.
@@ -149,6 +151,7 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 	}
 	defer conn.Close()
 	c.Conn = conn
+	c.reached.Store(conn)
 	known := replica.Place{Sequence: c.known().Sequence()}
 	if err := c.insist(ctx, "prepare the streams", func() error { return c.prepareStreams(ctx, known) }); err != nil {
 		return nil

@@ -63,7 +63,7 @@ New here? "seamark demo" runs three clusters on this machine and shows what happ
 	flags.StringVar(&c.credentials, "credentials", c.environ("SEAMARK_NATS_CREDENTIALS"), "file with the operator's NATS credentials (or SEAMARK_NATS_CREDENTIALS)")
 	flags.StringVar(&c.by, "by", c.environ("SEAMARK_BY"), "who makes a change, for the history (default: user@host)")
 	root.AddCommand(c.status(), c.clusters(), c.services(), c.resolve(), c.streams(), c.zone(), c.doctor(), c.demo(), c.version())
-	root.AddCommand(c.drain(), c.undrain(), c.drains(), c.leave(), c.join(), c.brake())
+	root.AddCommand(c.audit(), c.drain(), c.undrain(), c.drains(), c.leave(), c.join(), c.brake())
 	return proc.Prepare(root)
 }
 

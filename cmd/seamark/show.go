@@ -287,12 +287,13 @@ type resolveReply struct {
 }
 
 func (c *commands) resolve() *cobra.Command {
-	var server string
+	var server, at string
 	command := &cobra.Command{
 		Use: "resolve NAME [TYPE]", Short: "Ask DNS for a name, and show for every cluster why it is in the answer or not",
 		Long: "Ask DNS itself (--dns) for a name, and global-dns (--server) for the reason.\n" +
-			"The two can differ for a moment when they are two replicas; that is said.",
-		Example: "  seamark resolve checkout.svc.mesh.internal\n  seamark resolve _http._tcp.checkout.svc.mesh.internal SRV",
+			"The two can differ for a moment when they are two replicas; that is said.\n" +
+			"With --at no server is asked: it shows what would have been answered then, by the history.",
+		Example: "  seamark resolve checkout.svc.mesh.internal\n  seamark resolve _http._tcp.checkout.svc.mesh.internal SRV\n  seamark resolve checkout.svc.mesh.internal --at 14:02",
 		Args:    cobra.RangeArgs(1, 2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 1 {
@@ -301,6 +302,9 @@ func (c *commands) resolve() *cobra.Command {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(command *cobra.Command, args []string) error {
+			if at != "" {
+				return c.resolvePast(command, at, args)
+			}
 			rrtype := "A"
 			if len(args) == 2 {
 				rrtype = strings.ToUpper(args[1])
@@ -332,6 +336,7 @@ func (c *commands) resolve() *cobra.Command {
 			})
 		},
 	}
+	command.Flags().StringVar(&at, "at", "", "a moment of the past, as seamark audit has them: 14:02, \"2h ago\", '#912'")
 	command.Flags().StringVar(&server, "dns", cmp.Or(c.environ("SEAMARK_DNS"), "127.0.0.1:5300"), "address of the DNS server to ask (or SEAMARK_DNS)")
 	return command
 }

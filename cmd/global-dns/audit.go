@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+	"time"
+
+	"github.com/seamark-mesh/seamark/api"
+	"github.com/seamark-mesh/seamark/audit"
+	"github.com/seamark-mesh/seamark/cmd/internal/auditing"
+	"github.com/seamark-mesh/seamark/registry"
+)
+
+// errNoStream is told until the stream was reached for the first time.
+var errNoStream = errors.New("NATS was not reached yet: there is no history to ask")
+
+// asker returns who answers questions about the stream's history.
+func (c *connection) asker() (auditing.Asker, error) {
+	conn := c.reached.Load()
+	if conn == nil {
+		return nil, &api.Problem{Status: http.StatusServiceUnavailable, Err: errNoStream}
+	}
+	return auditing.Direct{History: audit.OfStream(conn), Now: time.Now()}, nil
+}
+
+// audit answers the questions of the HTTP API.
+func (c *connection) audit() *api.Audit {
+	return &api.Audit{
+		Log: c.auditLog,
+		At: func(ctx context.Context, at string, key registry.ServiceKey, limit int) (any, error) {
+			return answer(c, func(a auditing.Asker) (auditing.Standing, error) {
+				s, err := a.At(ctx, at, key)
+				s.Bound(limit)
+				return s, err
+			})
+		},
+		Diff: func(ctx context.Context, from, to string, key registry.ServiceKey) (any, error) {
+			return answer(c, func(a auditing.Asker) (auditing.Difference, error) { return a.Diff(ctx, from, to, key) })
+		},
+		Blame: func(ctx context.Context, at string, key registry.ServiceKey) (any, error) {
+			return answer(c, func(a auditing.Asker) (auditing.Blame, error) { return a.Blame(ctx, at, key) })
+		},
+		Resolve: func(ctx context.Context, at, name, rrtype string) (any, error) {
+			return answer(c, func(a auditing.Asker) (auditing.Resolution, error) { return a.Resolve(ctx, at, name, rrtype) })
+		},
+	}
+}
+
+func answer[T any](c *connection, f func(auditing.Asker) (T, error)) (any, error) {
+	a, err := c.asker()
+	if err != nil {
+		return nil, err
+	}
+	v, err := f(a)
+	return v, problem(err)
+}
+
+func (c *connection) auditLog(ctx context.Context, q api.AuditLog) iter.Seq2[any, error] {
+	return func(yield func(any, error) bool) {
+		a, err := c.asker()
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		kinds, err := auditing.ParseKinds(q.Kinds)
+		if err != nil {
+			yield(nil, problem(err))
+			return
+		}
+		asked := auditing.LogQuestion{
+			Cluster: q.Cluster, Service: q.Service, Kinds: kinds, Since: q.Since, Until: q.Until, Limit: q.Limit, Newest: q.Newest,
+		}
+		for e, err := range a.Log(ctx, asked) {
+			if !yield(e, problem(err)) {
+				return
+			}
+		}
+	}
+}
+
+// problem gives an error the status by which it is told.
+func problem(err error) error {
+	var early *audit.TooEarlyError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &early):
+		return &api.Problem{Status: http.StatusGone, Err: err}
+	case errors.Is(err, auditing.ErrUnknown):
+		return &api.Problem{Status: http.StatusNotFound, Err: err}
+	case auditing.IsQuestion(err):
+		return &api.Problem{Status: http.StatusBadRequest, Err: err}
+	}
+	return err
+}
