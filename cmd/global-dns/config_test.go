@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
+	"github.com/seamark-mesh/seamark/cmd/internal/probing"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -88,10 +89,10 @@ func TestConfig(t *testing.T) {
 			NSID:    "eu-1", Chaos: Chaos{Version: "seamark", ID: "eu-1"},
 		},
 		Streams: Streams{Replicas: 3, HistoryAge: 240 * time.Hour, HistoryBytes: 1 << 30},
-		Probes: Probes{
-			Vantage: "eu-1", Interval: 4 * time.Second, Timeout: 3 * time.Second, Rise: 1, Fall: 10, Concurrency: 1024,
+		Probes: Probes{Vantage: "eu-1", Section: probing.Section{
+			Interval: 4 * time.Second, Timeout: 3 * time.Second, Rise: 1, Fall: 10, Concurrency: 1024,
 			Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		},
+		}},
 		Observer: Observer{Lapse: 20 * time.Second, DownAfter: time.Minute, ReportAge: time.Minute},
 		Checkpoint: Checkpoint{
 			Path: "/var/lib/seamark/mesh", Interval: 10 * time.Second, MaxAge: time.Hour, ReadyAfter: time.Minute,
@@ -117,7 +118,7 @@ func TestDefaults(t *testing.T) {
 			TCP: TCP{MaxConnections: 1024, MaxPerAddress: 128, Idle: 10 * time.Second},
 		},
 		Streams:    Streams{Manage: true, Replicas: 1, HistoryAge: 30 * 24 * time.Hour, HistoryBytes: 10 << 30},
-		Probes:     Probes{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Concurrency: 64},
+		Probes:     Probes{Section: probing.Section{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Concurrency: 64}},
 		Observer:   Observer{Enabled: true, Lapse: 10 * time.Second, DownAfter: 5 * time.Minute, Failback: 10 * time.Second, ReportAge: 30 * time.Second},
 		Checkpoint: Checkpoint{Interval: 5 * time.Second, MaxAge: 24 * time.Hour},
 		Stale:      Stale{Ready: true},
@@ -152,6 +153,9 @@ func TestConfigFaults(t *testing.T) {
 			`dns.yaml:5:38: zone.ttl_by_service.a/*: 90000 s is not within 1 s and 3600 s`,
 			`dns.yaml:5:50: zone.ttl_by_service.b/*: "1500ms" is not a whole number of seconds; write for example 5s`,
 			`dns.yaml:6:12: zone.contact: "a@b.org.": "a@b" is not a label of a-z, 0-9, - and _; write hostmaster@example.org as hostmaster.example.org.`,
+		}},
+		"probes, unknown": {"probes:\n  vantage: eu-1\n  intervall: 3s\n", nil, []string{
+			`dns.yaml:3:3: probes.intervall: unknown key; did you mean interval?`,
 		}},
 		"probes": {"probes: {vantage: _dns-1, interval: 1s, timeout: 1001ms}\n", nil, []string{
 			`dns.yaml:1:19: probes.vantage: "_dns-1" is no DNS label of at most 58 bytes; write for example dns-1`,

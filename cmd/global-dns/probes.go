@@ -25,7 +25,7 @@ type probes struct {
 }
 
 func newProbes(c Probes, store *registry.Store, metrics prometheus.Registerer, logger *slog.Logger) *probes {
-	p := &probes{config: c, store: store, prober: c.section().Prober(logger), logger: logger}
+	p := &probes{config: c, store: store, prober: c.Prober(logger), logger: logger}
 	probing.Register(metrics, p.prober)
 	return p
 }

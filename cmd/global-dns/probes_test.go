@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seamark-mesh/seamark/cmd/internal/probing"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -49,7 +50,7 @@ func TestProbesFollowTheView(t *testing.T) {
 				Kind: registry.OrderLeave, Target: "amber", By: "ada", Reason: "a test", Lifted: lifted,
 			}}
 		}
-		p := newProbes(Probes{Enabled: true}, store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		p := newProbes(Probes{Section: probing.Section{Enabled: true}}, store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- p.follow(ctx) }()
