@@ -2,29 +2,134 @@ package audit
 
 import (
 	"context"
+	"fmt"
+	"iter"
+	"strings"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
+
+// fewMessages are read whole sooner than anything else is found out about them.
+const fewMessages = 20_000
 
 // At returns the whole registry as the fold of the history had it after the message of
 // a moment: the View is the same, byte for byte ([registry.View.AppendCanonical]), and
 // is synced. Where the history has lost its beginning, and it can't be proven that all
 // that stood then is still there, the error is a [*TooEarlyError].
-func At(ctx context.Context, h History, m Moment) (*registry.View, error) { return nil, errLater }
+func At(ctx context.Context, h History, m Moment) (*registry.View, error) {
+	span, err := within(ctx, h, m)
+	if err != nil {
+		return nil, err
+	}
+	if !span.Whole() {
+		f, err := prove(ctx, h, span, m)
+		if err != nil {
+			return nil, err
+		}
+		return f.view(), nil
+	}
+	f := newFolding(h, m.Sequence)
+	read := func(ctx context.Context) iter.Seq2[registry.Stored, error] { return h.Latest(ctx, m.Sequence+1) }
+	if m.Sequence-span.First < fewMessages {
+		read = func(ctx context.Context) iter.Seq2[registry.Stored, error] {
+			return h.Read(ctx, Range{From: span.First, To: m.Sequence})
+		}
+	}
+	for message, err := range decode(ctx, read) {
+		if err != nil {
+			return nil, fmt.Errorf("the registry at #%d: %w", m.Sequence, err)
+		}
+		f.take(message)
+	}
+	if err := f.look(ctx); err != nil {
+		return nil, fmt.Errorf("the registry at #%d: %w", m.Sequence, err)
+	}
+	return f.view(), nil
+}
+
+// within makes sure that a moment lies in the history.
+func within(ctx context.Context, h History, m Moment) (Span, error) {
+	span, err := h.Span(ctx)
+	if err != nil {
+		return span, err
+	}
+	_, err = Resolve(ctx, spanned{h, span}, When{Sequence: m.Sequence})
+	return span, err
+}
+
+// spanned is a history whose span is known, of which nothing else is asked.
+type spanned struct {
+	History
+	span Span
+}
+
+// Span returns what is known.
+func (s spanned) Span(context.Context) (Span, error) { return s.span, nil }
 
 // ServiceAt is [At] for one service: the View holds that service in every cluster, and
 // all that decides its answers (clusters with gateways, zone, states and orders). Of
-// other services it knows nothing. It reads only what it needs.
+// other services it knows nothing, also not of one whose name comes to the same labels.
+// It reads only what it needs.
 func ServiceAt(ctx context.Context, h History, m Moment, key registry.ServiceKey) (*registry.View, error) {
-	return nil, errLater
+	span, err := within(ctx, h, m)
+	if err != nil {
+		return nil, err
+	}
+	if !span.Whole() && !proven(h, span, m) {
+		if _, err := prove(ctx, h, span, m); err != nil {
+			return nil, err
+		}
+	}
+	filters, err := serviceFilters(key)
+	if err != nil {
+		return nil, err
+	}
+	f := newFolding(h, m.Sequence)
+	decoder := stream.NewStoredDecoder()
+	for message, err := range h.Latest(ctx, m.Sequence+1, filters...) {
+		if err != nil {
+			return nil, fmt.Errorf("%s at #%d: %w", key, m.Sequence, err)
+		}
+		f.take(decoder.Decode(message))
+	}
+	if err := f.look(ctx); err != nil {
+		return nil, fmt.Errorf("%s at #%d: %w", key, m.Sequence, err)
+	}
+	return f.view(), nil
 }
 
-// Bound is how far back [At] is exact.
-type Bound struct {
-	Earliest Moment `json:"earliest"` // At answers for this moment and all later ones; zero: for none
-	Reason   string `json:"reason"`   // why not for earlier ones
+// anyCluster stands for every cluster in a subject that is made to become a filter.
+const anyCluster = "c"
+
+// serviceSubject is the filter for a service in every cluster, or in one.
+func serviceSubject(key registry.ServiceKey, cluster registry.ClusterID) (string, error) {
+	id := cluster
+	if id == "" {
+		id = anyCluster
+	}
+	subject, err := stream.Subject(registry.Fact{Writer: registry.Writer(id), Kind: registry.KindService, Service: key})
+	if err != nil {
+		return "", err
+	}
+	if cluster != "" {
+		return subject, nil
+	}
+	return strings.Replace(subject, "."+anyCluster+".", ".*.", 1), nil
 }
 
-// Bounds finds out how far back [At] is exact. On a history that has lost its beginning
-// that takes reading about a day of it.
-func Bounds(ctx context.Context, h History) (Bound, error) { return Bound{}, errLater }
+// serviceFilters are the subjects that decide the answers about a service.
+func serviceFilters(key registry.ServiceKey) ([]string, error) {
+	subject, err := serviceSubject(key, "")
+	if err != nil {
+		return nil, err
+	}
+	root, _, _ := strings.Cut(subject, "*")
+	operator, observer := root+string(registry.Operator)+".", root+string(registry.Observer)+"."
+	labels := key.Labels()
+	return []string{
+		subject, root + "*.cluster", root + "*.epoch", operator + "zone", observer + "state.*",
+		operator + "order.leave.*", operator + "order.drain.*", operator + "order.drain.*.*",
+		operator + "order.drain." + labels.Name + "." + labels.Namespace + ".*",
+	}, nil
+}

@@ -1,6 +1,9 @@
 package audit
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
@@ -12,19 +15,32 @@ type Kind string
 // The kinds of [Entry]. What states a service, a cluster or the zone is a change, a
 // resync or a refresh, as its writer says.
 const (
-	Change     Kind = "change"
+	Change     Kind = "change" // also what a configuration says until somebody knows better
 	Resync     Kind = "resync"
-	Refresh    Kind = "refresh"
-	Order      Kind = "order" // a drain, a leave, a brake's decision, a resync that was asked for
-	State      Kind = "state" // a cluster's liveness, as the observer said
+	Refresh    Kind = "refresh" // the daily repetition, of whatever
+	Order      Kind = "order"   // a drain, a leave, a brake's decision, a resync that was asked for
+	State      Kind = "state"   // a cluster's liveness, as the observer said
 	Note       Kind = "note"
 	Takeover   Kind = "takeover" // an epoch began
 	Complete   Kind = "complete" // a writer had published all it owns
 	Unreadable Kind = "unreadable"
 )
 
+// kinds are all of them, in the order in which they are told.
+var kinds = []Kind{Change, Resync, Refresh, Order, State, Note, Takeover, Complete, Unreadable}
+
 // ParseKind accepts the kinds, as they are written.
-func ParseKind(s string) (Kind, error) { return "", errLater }
+func ParseKind(s string) (Kind, error) {
+	k := Kind(strings.ToLower(strings.TrimSpace(s)))
+	if slices.Contains(kinds, k) {
+		return k, nil
+	}
+	names := make([]string, len(kinds))
+	for n, k := range kinds {
+		names[n] = string(k)
+	}
+	return "", fmt.Errorf("%q is no kind of entry: write one of %s", clip(s), strings.Join(names, ", "))
+}
 
 // Entry is one message of the history, for a person: who, what and when. Its JSON form
 // is part of the interface of the commands and the HTTP API.
@@ -56,10 +72,11 @@ type Entry struct {
 	ID       string `json:"id,omitempty"`
 
 	// What.
-	Changes  []Difference      `json:"changes,omitempty"` // field by field
-	Serving  int               `json:"serving,omitempty"` // of a service: instances that take traffic …
-	Total    int               `json:"total,omitempty"`   // … of so many
-	Data     map[string]string `json:"data,omitempty"`    // of a note
+	Changes  []Difference      `json:"changes,omitempty"`  // field by field
+	Serving  int               `json:"serving,omitempty"`  // of a service: instances that take traffic …
+	Total    int               `json:"total,omitempty"`    // … of so many
+	Redacted int               `json:"redacted,omitempty"` // metadata pairs that the agent withheld
+	Data     map[string]string `json:"data,omitempty"`     // of a note
 	Unusable *Unusable         `json:"unusable,omitempty"`
 
 	// Event is the whole of it; nil when it is unreadable. It is shared: don't change it.

@@ -2,9 +2,14 @@ package audit
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // Query says which entries are wanted. The zero Query is the whole history.
@@ -22,9 +27,243 @@ type Query struct {
 
 // Log yields what the history says, in the order of the stream. It ends after the first
 // error; what can't be understood is no error but an entry of the kind [Unreadable].
-// Where the service's earlier state can be known, changes tell old values too.
+// Where the earlier state of what changed can be known, changes tell old values too.
 //
-// A Since before the history's beginning is a [*TooEarlyError] before the first entry.
+// A Since before the history's beginning is a [*TooEarlyError] before the first entry,
+// unless nothing ever stood before that.
 func Log(ctx context.Context, h History, q Query) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) { yield(Entry{}, errLater) }
+	return func(yield func(Entry, error) bool) {
+		l, err := newLogging(ctx, h, q)
+		if err == nil && q.Newest && q.Limit > 0 {
+			err = l.newest(ctx, yield)
+		} else if err == nil {
+			err = l.read(ctx, l.Range, yield)
+		}
+		if err != nil && !errors.Is(err, errStop) {
+			yield(Entry{}, err)
+		}
+	}
+}
+
+// logging is one log that is being read.
+type logging struct {
+	Query
+	Range
+	history History
+	first   uint64 // of the history
+	teller  *teller
+	subject string // of the service that is asked for
+	left    int    // entries that may still be yielded; negative: any number
+}
+
+func newLogging(ctx context.Context, h History, q Query) (*logging, error) {
+	l := &logging{Query: q, history: h, teller: newTeller(), left: -1}
+	if q.Limit > 0 {
+		l.left = q.Limit
+	}
+	if q.Follow && (!q.Until.IsZero() || q.Newest && q.Limit > 0) {
+		return nil, errors.New("what follows has no end: ask for it without until, and without the newest")
+	}
+	span, err := h.Span(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.first = span.First
+	if l.From, err = l.since(ctx, span); err != nil {
+		return nil, err
+	}
+	if l.To, err = l.until(ctx, span); err != nil {
+		return nil, err
+	}
+	if l.Range.Follow = q.Follow; q.Follow {
+		l.To = 0
+	}
+	return l, l.filter()
+}
+
+// since is the first sequence that is wanted.
+func (l *logging) since(ctx context.Context, span Span) (uint64, error) {
+	w := l.Query.Since
+	switch {
+	case w.IsZero():
+		return span.First, nil
+	case w.Sequence > span.Last+1:
+		return 0, fmt.Errorf("%s is not written yet: the latest message is #%d", w, span.Last)
+	case w.Sequence == 0 && !w.Asked.IsZero() && w.Time.After(w.Asked):
+		return 0, fmt.Errorf("%s is in the future: it is %s now", w, stamp(w.Asked))
+	case !span.Empty() && !span.Whole() && (w.Sequence > 0 && w.Sequence < span.First || w.Sequence == 0 && w.Time.Before(span.Begin)):
+		return 0, &TooEarlyError{
+			Asked: w.String(), Earliest: Moment{Sequence: span.First, Time: span.Begin},
+			Reason: "it is before the history's beginning; what is older has aged out, or is not among what is read",
+		}
+	case w.Sequence > 0:
+		return max(w.Sequence, span.First), nil
+	}
+	return l.history.SequenceAt(ctx, w.Time)
+}
+
+// until is the last sequence that is wanted; at least 1, for 0 stands for the end.
+func (l *logging) until(ctx context.Context, span Span) (uint64, error) {
+	w := l.Query.Until
+	switch {
+	case w.IsZero():
+		return max(span.Last, 1), nil
+	case w.Sequence == 0 && !w.Asked.IsZero() && w.Time.After(w.Asked):
+		return 0, fmt.Errorf("%s is in the future: it is %s now", w, stamp(w.Asked))
+	case w.Sequence > 0:
+		return w.Sequence, nil
+	}
+	after, err := l.history.SequenceAt(ctx, w.Time.Add(1))
+	return max(after, 2) - 1, err
+}
+
+// filter translates the query as far as subjects can say it; the rest is looked at
+// entry by entry.
+func (l *logging) filter() error {
+	treeOfAny, err := treeOf(anyCluster)
+	if err != nil {
+		return err
+	}
+	root, _, _ := strings.Cut(treeOfAny, anyCluster+".")
+	operator, observer := root+string(registry.Operator)+".", root+string(registry.Observer)+"."
+	switch {
+	case l.Service != (registry.ServiceKey{}):
+		if l.subject, err = serviceSubject(l.Service, l.Cluster); err != nil {
+			return err
+		}
+		l.Filter = []string{l.subject}
+		labels := l.Service.Labels()
+		if len(l.Kinds) == 0 || slices.Contains(l.Kinds, Order) {
+			l.Filter = append(l.Filter, operator+"order.drain."+labels.Name+"."+labels.Namespace+".*")
+		}
+	case l.Cluster != "":
+		tree, err := treeOf(registry.Writer(l.Cluster))
+		if err != nil {
+			return err
+		}
+		l.Filter = []string{tree, operator + "order.>", observer + "state." + string(l.Cluster)}
+	default:
+		l.Filter = filtersOf(l.Kinds, root, operator, observer)
+	}
+	return nil
+}
+
+// filtersOf are the subjects at which some kinds stand; none for all.
+func filtersOf(kinds []Kind, root, operator, observer string) (filters []string) {
+	of := map[Kind]string{
+		Order: operator + "order.>", State: observer + "state.*", Note: root + "*.note.*",
+		Takeover: root + "*.epoch", Complete: root + "*.snapshot",
+	}
+	for _, k := range kinds {
+		filter, known := of[k]
+		if !known {
+			return nil
+		}
+		filters = append(filters, filter)
+	}
+	slices.Sort(filters)
+	return slices.Compact(filters)
+}
+
+// wants reports whether an entry is asked for.
+func (l *logging) wants(e *Entry) bool {
+	return (l.Cluster == "" || e.Cluster == l.Cluster) && (len(l.Kinds) == 0 || slices.Contains(l.Kinds, e.Kind))
+}
+
+// read yields the entries of a range.
+func (l *logging) read(ctx context.Context, r Range, yield func(Entry, error) bool) error {
+	if !r.Follow && r.From > r.To {
+		return nil
+	}
+	for s, err := range l.history.Read(ctx, r) {
+		if err != nil {
+			return err
+		}
+		if l.left == 0 {
+			return nil
+		}
+		if err := l.recall(ctx, s); err != nil {
+			return err
+		}
+		e := l.teller.tell(s)
+		if !l.wants(&e) {
+			continue
+		}
+		if !yield(e, nil) {
+			return errStop
+		}
+		if l.left > 0 {
+			if l.left--; l.left == 0 {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// recall looks up what stood before the first message of a service that is asked for.
+func (l *logging) recall(ctx context.Context, s registry.Stored) error {
+	if l.subject == "" || s.Sequence <= l.first {
+		return nil
+	}
+	fact, err := stream.ParseSubject(s.Subject)
+	if err != nil || fact.Kind != registry.KindService {
+		return nil //nolint:nilerr // what can't be understood is told as an entry
+	}
+	if _, known := l.teller.before[fact]; known {
+		return nil
+	}
+	m, found, err := lastBefore(ctx, l.history, s.Subject, s.Sequence)
+	switch {
+	case err != nil:
+		return err
+	case found && m.Event != nil:
+		l.teller.before[fact] = m.Event
+	case !found && l.wholeBefore():
+		l.teller.before[fact] = &registry.Event{Service: &registry.ServiceState{}}
+	}
+	return nil
+}
+
+// wholeBefore reports whether what is not found before a message never was.
+func (l *logging) wholeBefore() bool { return l.first <= 1 }
+
+// firstLook is how many sequences are looked through for the newest entries to begin with.
+const firstLook = 20_000
+
+// newest yields the last entries of the range, as many as are asked for.
+func (l *logging) newest(ctx context.Context, yield func(Entry, error) bool) error {
+	limit := l.left
+	var kept []registry.Stored // that may be wanted, ascending
+	to := l.To
+	for size := uint64(firstLook); len(kept) < limit && to >= l.From && to > 0; size *= 4 {
+		from := l.From
+		if to-l.From >= size {
+			from = to - size + 1
+		}
+		var part []registry.Stored
+		look := newTeller()
+		for s, err := range l.history.Read(ctx, Range{From: from, To: to, Filter: l.Filter}) {
+			if err != nil {
+				return err
+			}
+			if e := look.tell(s); !l.wants(&e) {
+				continue
+			}
+			if part = append(part, s); len(part) > 2*limit+1000 {
+				part = slices.Clone(part[len(part)-limit:])
+			}
+		}
+		kept = append(part, kept...)
+		to = from - 1
+	}
+	for _, s := range kept[max(0, len(kept)-limit):] {
+		if err := l.recall(ctx, s); err != nil {
+			return err
+		}
+		if !yield(l.teller.tell(s), nil) {
+			return errStop
+		}
+	}
+	return nil
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
 	"time"
 )
-
-// errLater is for what is declared and not built.
-var errLater = errors.New("not built yet")
 
 // When is a point of time as a person names it: a time, or a sequence of the stream.
 // The zero When names none.
@@ -41,12 +41,147 @@ func (w When) String() string {
 //
 // Any other text is an error that shows examples. Whether the history reaches to it
 // is [Resolve]'s to say.
-func ParseWhen(text string, now time.Time) (When, error) { return When{}, errLater }
+func ParseWhen(text string, now time.Time) (When, error) {
+	plain := strings.ToLower(strings.Join(strings.Fields(text), " "))
+	if digits, ok := strings.CutPrefix(plain, "#"); ok {
+		sequence, err := strconv.ParseUint(digits, 10, 63)
+		if err != nil || sequence == 0 {
+			return When{}, fmt.Errorf("%q is no sequence: write for example #912", clip(text))
+		}
+		return When{Sequence: sequence, Asked: now}, nil
+	}
+	if t, ok := parseTime(plain, now); ok {
+		return When{Time: t, Asked: now}, nil
+	}
+	return When{}, fmt.Errorf("%q is no point of time: write for example 2026-03-01T14:02:00Z, 2026-03-01, 14:02, yesterday 14:02, 2h ago, now or #912 (a sequence)", clip(text))
+}
+
+// clock are the forms of a time of day; layouts those with a date and no zone.
+var (
+	clocks  = []string{"15:04", "15:04:05", "15:04:05.999999999"}
+	layouts = []string{"2006-01-02", "2006-01-02t15:04", "2006-01-02t15:04:05.999999999", "2006-01-02 15:04", "2006-01-02 15:04:05.999999999"}
+	agoForm = regexp.MustCompile(`^(\d{1,9}) ?(s|m|h|d|w|sec|secs|second|seconds|min|mins|minute|minutes|hour|hours|day|days|week|weeks) ago$`)
+)
+
+// parseTime reads what is no sequence, in lower case.
+func parseTime(text string, now time.Time) (t time.Time, ok bool) {
+	if text == "now" {
+		return now, true
+	}
+	if span, isAgo := parseAgo(text); isAgo {
+		return now.Add(-span), true
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00"} {
+		if t, err := time.Parse(layout, strings.ToUpper(text)); err == nil {
+			return t, true
+		}
+	}
+	for _, layout := range layouts {
+		if t, err := time.ParseInLocation(strings.ToUpper(layout), strings.ToUpper(text), now.Location()); err == nil {
+			return t, true
+		}
+	}
+	day, clock := 0, text
+	switch first, rest, two := strings.Cut(text, " "); {
+	case two && first == "yesterday":
+		day, clock = -1, rest
+	case two && first == "today":
+		clock = rest
+	case two:
+		return time.Time{}, false
+	}
+	for _, layout := range clocks {
+		c, err := time.Parse(layout, clock)
+		if err != nil {
+			continue
+		}
+		t = time.Date(now.Year(), now.Month(), now.Day()+day, c.Hour(), c.Minute(), c.Second(), c.Nanosecond(), now.Location())
+		if clock == text && t.After(now) { // it was so late yesterday
+			t = time.Date(now.Year(), now.Month(), now.Day()-1, c.Hour(), c.Minute(), c.Second(), c.Nanosecond(), now.Location())
+		}
+		return t, true
+	}
+	return time.Time{}, false
+}
+
+// parseAgo reads "2h ago", "1h30m ago", "3 days ago".
+func parseAgo(text string) (span time.Duration, ok bool) {
+	number, isAgo := strings.CutSuffix(text, " ago")
+	if !isAgo {
+		return 0, false
+	}
+	if parts := agoForm.FindStringSubmatch(text); parts != nil {
+		count, err := strconv.ParseInt(parts[1], 10, 64)
+		unit := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour}[parts[2][0]]
+		if err != nil || count > int64(100*365*24*time.Hour/unit) {
+			return 0, false
+		}
+		return time.Duration(count) * unit, true
+	}
+	span, err := time.ParseDuration(number)
+	return span, err == nil && span >= 0
+}
+
+// clip shortens what somebody wrote, for a message.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
 
 // Resolve finds the message after which the history is to be looked at. A point in the
 // future, or a sequence that is not written yet, is an error that says so; one before
 // the history begins is a [*TooEarlyError].
-func Resolve(ctx context.Context, h History, when When) (Moment, error) { return Moment{}, errLater }
+func Resolve(ctx context.Context, h History, when When) (Moment, error) {
+	span, err := h.Span(ctx)
+	if err != nil {
+		return Moment{}, err
+	}
+	earliest := Moment{Sequence: span.First, Time: span.Begin}
+	switch {
+	case when.IsZero():
+		return Moment{}, errors.New("no point of time is given")
+	case span.Empty():
+		return Moment{}, &TooEarlyError{Asked: when.String(), Reason: "the history is empty"}
+	case when.Sequence > span.Last:
+		return Moment{}, fmt.Errorf("%s is not written yet: the latest message is #%d, %s", when, span.Last, stamp(span.End))
+	case when.Sequence > 0 && when.Sequence < span.First, when.Sequence == 0 && when.Time.Before(span.Begin):
+		reason := "it is before the first message that was ever written"
+		if !span.Whole() {
+			reason = "it is before the history's beginning; what is older has aged out, or is not among what is read"
+		}
+		return Moment{}, &TooEarlyError{Asked: when.String(), Earliest: earliest, Reason: reason}
+	case when.Sequence == 0 && !when.Asked.IsZero() && when.Time.After(when.Asked):
+		return Moment{}, fmt.Errorf("%s is in the future: it is %s now", when, stamp(when.Asked))
+	case when.Sequence > 0:
+		return storedAt(ctx, h, when.Sequence)
+	case !when.Time.Before(span.End):
+		return Moment{Sequence: span.Last, Time: when.Time.UTC()}, nil
+	}
+	after, err := h.SequenceAt(ctx, when.Time.Add(1)) // times have nanoseconds: the first one later
+	if err != nil {
+		return Moment{}, err
+	}
+	if after <= span.First { // it aged out meanwhile, or clocks went back
+		return Moment{}, &TooEarlyError{Asked: when.String(), Earliest: earliest, Reason: "it is before the history's beginning"}
+	}
+	return Moment{Sequence: after - 1, Time: when.Time.UTC()}, nil
+}
+
+// storedAt is the moment of a message that stands in the history.
+func storedAt(ctx context.Context, h History, sequence uint64) (Moment, error) {
+	for m, err := range h.Read(ctx, Range{From: sequence, To: sequence}) {
+		if err != nil {
+			return Moment{}, err
+		}
+		return Moment{Sequence: m.Sequence, Time: m.Time}, nil
+	}
+	return Moment{Sequence: sequence}, nil // a hole in the history: the state after it is the one before it
+}
+
+// stamp writes a time for a sentence.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // TooEarlyError says that the history does not reach back to a moment, or not with all
 // that stood then.
