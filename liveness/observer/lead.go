@@ -33,6 +33,7 @@ type leader struct {
 	ordersAt  time.Time            // when they are looked at again, after they could not be written
 	failed    registry.Order       // the one that could not be
 	troubled  bool                 // that was said
+	untaken   bool                 // the stream takes no events from it
 	alarmed   time.Time            // when the last mass turn was
 }
 
@@ -90,6 +91,7 @@ func (l *leader) watch(ctx context.Context) error {
 func (l *leader) resign(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	l.untaken = false // what follows is no event
 	l.renewal.say(func(r *renewal) { r.phase, r.detail = registry.PhaseStopped, "" })
 	err := l.insist(ctx, func() error { return l.renewal.put(ctx) })
 	if err != nil && !errors.Is(err, registry.ErrConflict) {
@@ -186,23 +188,52 @@ func (l *leader) acknowledged() {
 	l.setStatus(func(s *Status) { s.Revision = l.revision })
 }
 
-// insist repeats a call until it succeeds or its outcome is final.
-func (o *Observer) insist(ctx context.Context, call func() error) error {
-	retry := election.NewBackoff(min(time.Second, o.config.Timing.Retry), o.config.Timing.Steady)
-	said := false
+// insist repeats a call until it succeeds or its outcome is final. Meanwhile nothing is
+// judged, and whoever looks is told why.
+func (l *leader) insist(ctx context.Context, call func() error) error {
+	retry := election.NewBackoff(min(time.Second, l.config.Timing.Retry), l.config.Timing.Steady)
 	for {
 		err := call()
 		switch {
 		case err == nil:
+			l.streamFault(nil)
 			return nil
 		case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrConflict):
 			return err
-		case ctx.Err() == nil && !said:
-			said = true
-			o.config.Logger.Warn("the stream does not take what the observer says: trying until it does", "err", err)
+		case ctx.Err() == nil:
+			l.streamFault(err)
 		}
 		if !election.Pause(ctx, retry.NextBackOff()) {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// streamFault says why the stream takes nothing from this observer, in its lease and its
+// status; nil: it does.
+func (l *leader) streamFault(err error) {
+	if err == nil && !l.untaken {
+		return
+	}
+	if err != nil && !l.untaken {
+		l.config.Logger.Warn("the stream does not take what the observer says: nothing is judged, trying until it does", "err", err)
+	}
+	why := l.blind
+	switch l.untaken = err != nil; {
+	case l.untaken:
+		why = "the stream takes nothing: " + err.Error()
+	default:
+		l.config.Logger.Info("the stream takes again what the observer says")
+	}
+	l.sayBlind(why)
+}
+
+// sayBlind tells why nothing is judged; "": it is.
+func (l *leader) sayBlind(why string) {
+	detail := ""
+	if why != "" {
+		detail = "nothing is judged: " + why
+	}
+	l.renewal.say(func(r *renewal) { r.detail = detail })
+	l.setStatus(func(s *Status) { s.Leading, s.Blind = true, why })
 }

@@ -325,6 +325,48 @@ func TestABlindLeaderResigns(t *testing.T) {
 	})
 }
 
+// A stream that takes no events, while leases go on: nothing that happens is said, and
+// whoever looks at the lease, the status or the metric must see that.
+func TestAnObserverWhoseStreamTakesNothingSaysSo(t *testing.T) {
+	const why = "the stream takes nothing"
+	says := func(w *world) string {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.leases[registry.Observer].value.Detail
+	}
+	expect := func(t *testing.T, w *world, p *process) {
+		t.Helper()
+		within(t, 15*time.Second, "the status says so", func() bool {
+			s := p.Status()
+			return s.Leading && strings.Contains(s.Blind, why) && strings.Contains(s.Blind, "no space left")
+		})
+		within(t, 5*time.Second, "the lease says so", func() bool {
+			return strings.Contains(says(w), why) && strings.Contains(says(w), "no space left")
+		})
+		p.setFull(false)
+		within(t, 5*time.Second, "the status is well again", func() bool { s := p.Status(); return s.Leading && s.Blind == "" })
+		within(t, 5*time.Second, "the lease is well again", func() bool { return says(w) == "" })
+	}
+	t.Run("while it leads", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			p := w.observe("one")
+			time.Sleep(time.Minute)
+			p.setFull(true)
+			w.kill("bronze")
+			time.Sleep(15 * time.Second)
+			expect(t, w, p)
+			expectSaid(t, w, "bronze stale")
+		})
+	})
+	t.Run("as it begins", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			p := w.start("one", observer.Timing{}, observer.DefaultSettings())
+			p.setFull(true)
+			expect(t, w, p)
+		})
+	})
+}
+
 // What was published and is not in the View yet is not published again.
 func TestALaggingViewIsNotJudged(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

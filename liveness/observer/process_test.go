@@ -30,6 +30,7 @@ type process struct {
 	killed bool
 	lags   bool // its View stays as it is
 	noPut  bool // it may write no orders
+	full   bool // the stream takes no events from it, the leases go on
 
 	turned []string
 	alarms []string
@@ -82,6 +83,18 @@ func (p *process) setLags(lags bool) {
 	p.lags = lags
 	p.mu.Unlock()
 	p.world.set((*world).tell)
+}
+
+func (p *process) setFull(full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.full = full
+}
+
+func (p *process) isFull() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.full
 }
 
 func (p *process) isDown() bool {
@@ -165,7 +178,10 @@ func (p *process) WatchProbes(ctx context.Context, f func(r registry.ProbeReport
 	return deliver(p, ctx, func() map[string]kept[registry.ProbeReport] { return p.world.probes }, f)
 }
 
-var errNoAnswer = errors.New("no answer")
+var (
+	errNoAnswer = errors.New("no answer")
+	errFull     = errors.New("no space left\non the disk of the “stream”")
+)
 
 // call lets one request through, or not.
 func (p *process) call(ctx context.Context, effect func() error) error {
@@ -198,6 +214,9 @@ func (p *process) ReadLease(ctx context.Context) (at registry.LeaseAt, err error
 }
 
 func (p *process) PutLease(ctx context.Context, l registry.Lease, expect uint64) (sequence uint64, err error) {
+	if _, err := registry.EncodeLease(l); err != nil {
+		return 0, err
+	}
 	err = p.call(ctx, func() error {
 		w := p.world
 		if k := w.leases[registry.Observer]; k.sequence != expect && w.holders[registry.Observer] != p.name {
@@ -224,6 +243,9 @@ func (p *process) Last(ctx context.Context, f registry.Fact) (m registry.Message
 }
 
 func (p *process) PutEpoch(ctx context.Context, e *registry.Event, expect uint64) (sequence uint64, err error) {
+	if p.isFull() {
+		return 0, errFull
+	}
 	err = p.call(ctx, func() error {
 		last, _ := p.world.last(e.Fact())
 		switch {
@@ -240,6 +262,9 @@ func (p *process) PutEpoch(ctx context.Context, e *registry.Event, expect uint64
 }
 
 func (p *process) Publish(ctx context.Context, events []*registry.Event, fence uint64) ([]*registry.Event, error) {
+	if p.isFull() {
+		return nil, errFull
+	}
 	return nil, p.call(ctx, func() error {
 		for _, e := range events {
 			if last, _ := p.world.last(registry.Fact{Writer: e.Writer, Kind: registry.KindEpoch}); last.Sequence != fence {

@@ -74,8 +74,8 @@ func (l *leader) see(why string, now time.Time) error {
 			l.config.Logger.Info("the observer can judge", "after", l.blind)
 		}
 		l.blind, l.blindAt = "", time.Time{}
-		l.renewal.say(func(r *renewal) { r.phase, r.detail = registry.PhaseSynced, "" })
-		l.setStatus(func(s *Status) { s.Blind = "" })
+		l.renewal.say(func(r *renewal) { r.phase = registry.PhaseSynced })
+		l.sayBlind("")
 		return nil
 	}
 	clear(l.says) // hold times begin anew
@@ -84,8 +84,7 @@ func (l *leader) see(why string, now time.Time) error {
 	}
 	if why != l.blind {
 		l.blind = why
-		l.renewal.say(func(r *renewal) { r.detail = "nothing is judged: " + why })
-		l.setStatus(func(s *Status) { s.Blind = why })
+		l.sayBlind(why)
 	}
 	if now.Sub(l.blindAt) > 3*l.config.Timing.Lapse {
 		return fmt.Errorf("%w: %s", errBlind, why)

@@ -52,15 +52,29 @@ func (c *Candidate) MayTake(at registry.LeaseAt, v *Vigil, lapse time.Duration) 
 	return v.Left(at, lapse) <= 0 || !at.Found || at.Lease.Phase == registry.PhaseStopped || own
 }
 
-// Put gives the lease the candidate's name and the time, and hands it to put, which
-// writes it. It returns what put does.
+// Put gives the lease the candidate's name and the time, makes its detail one that every
+// reader accepts, and hands it to put, which writes it. It returns what put does.
 func (c *Candidate) Put(l registry.Lease, put func(registry.Lease) (sequence uint64, err error)) (sequence uint64, err error) {
 	c.tried = time.Now().UTC()
-	l.Agent, l.Time = c.agent, c.tried
+	l.Agent, l.Time, l.Detail = c.agent, c.tried, clipText(l.Detail, maxDetail)
 	if sequence, err = put(l); err == nil {
 		c.written = c.tried
 	}
 	return sequence, err
+}
+
+// maxDetail bounds what a lease says in words, in bytes.
+const maxDetail = 1024
+
+// clipText makes a text, often an error's, short and printable.
+func clipText(s string, most int) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' || c >= 0x7f {
+			b[i] = ' '
+		}
+	}
+	return string(b[:min(len(b), most)])
 }
 
 // NewBackoff returns growing pauses from 100 ms up to longest. They are jittered, so that

@@ -3,6 +3,7 @@ package election_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,9 +51,12 @@ func TestWhatACandidateWroteIsItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := election.NewCandidate("one")
 		var stored, lost registry.Lease
-		sequence, err := c.Put(registry.Lease{Epoch: 3}, func(l registry.Lease) (uint64, error) { stored = l; return 5, nil })
+		sequence, err := c.Put(registry.Lease{Epoch: 3, Detail: "a line\nand “more”" + strings.Repeat("!", 5000)}, func(l registry.Lease) (uint64, error) { stored = l; return 5, nil })
 		if sequence != 5 || err != nil || stored.Agent != "one" || stored.Epoch != 3 || !stored.Time.Equal(time.Now()) {
 			t.Errorf("Put() = %d, %v, of %+v", sequence, err, stored)
+		}
+		if d := stored.Detail; len(d) != 1024 || !strings.HasPrefix(d, "a line and ") || strings.ContainsFunc(d, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("the detail is %q", d)
 		}
 		time.Sleep(time.Second)
 		if _, err := c.Put(registry.Lease{}, func(l registry.Lease) (uint64, error) { lost = l; return 0, errAway }); !errors.Is(err, errAway) {

@@ -67,18 +67,8 @@ func (a *Agent) putLease(ctx context.Context, phase registry.Phase, detail strin
 	return a.candidate.Put(registry.Lease{
 		Schema: registry.Schema, Writer: a.writer, Version: a.config.Version,
 		Phase: phase, Epoch: s.Epoch, Revision: s.Revision, Keys: s.Keys, Digest: s.Digest,
-		Source: a.config.Source, Detail: clipText(detail, 1024),
+		Source: a.config.Source, Detail: detail,
 	}, func(l registry.Lease) (uint64, error) { return a.log.PutLease(ctx, l, expect) })
-}
-
-func clipText(s string, most int) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c < ' ' || c >= 0x7f {
-			b[i] = ' '
-		}
-	}
-	return string(b[:min(len(b), most)])
 }
 
 // renewal keeps the lease alive beside the leader, and tells at once when the
