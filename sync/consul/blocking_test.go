@@ -11,6 +11,7 @@ import (
 // What a leader's blocking reply says of a service is taken as it is: the service
 // is not asked for once more.
 func TestBlockingReplyIsTaken(t *testing.T) {
+	t.Parallel()
 	r := newRude(t)
 	reads := make(chan string, 100)
 	_, w := watchRudeIn(t, r, ModePerService, 20*time.Second)
@@ -34,6 +35,7 @@ func TestBlockingReplyIsTaken(t *testing.T) {
 // A blocking reply that could be less than the truth is only a hint: it is never
 // emitted, and a fresh read gives the state.
 func TestSuspiciousReplyIsReadAgain(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(w http.ResponseWriter, r *rude, a answerOf){
 		"an instance is missing": func(w http.ResponseWriter, _ *rude, a answerOf) { reply200(w, a.index, true, []wireEntry{}) },
 		"its check is missing": func(w http.ResponseWriter, r *rude, a answerOf) {

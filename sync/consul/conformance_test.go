@@ -1,11 +1,16 @@
 package consul
 
 import (
+	"bytes"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +22,17 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets four tests run at once on two processors: they wait for Consul most of
+// the time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // refusals counts what a source refused.
 type refusals struct {
@@ -226,26 +241,46 @@ func (*harness) Key(name string) registry.ServiceKey {
 
 func (*harness) Supports(h registry.Health) bool { return h != registry.Unknown }
 
+// kinds are the ways in which a Consul is watched.
+var kinds = map[string]struct {
+	https bool
+	mode  Mode
+}{
+	"HintsHTTP":       {false, ModeHints},
+	"AutoHTTP":        {false, ModeAuto}, // what follows a broken Watch over plain HTTP has fewer connections: another mode, or two
+	"HintsHTTPS":      {true, ModeHints},
+	"PerServiceHTTPS": {true, ModePerService},
+	"SweepHTTP":       {false, ModeSweep},
+}
+
+// kindEnv is set in the processes that TestConformance starts.
+const kindEnv = "SEAMARK_CONSUL_KIND"
+
+// TestConformance runs the suite for each kind in a process of its own, for the suite
+// counts the goroutines of its process.
 func TestConformance(t *testing.T) {
-	t.Run("HintsHTTP", func(t *testing.T) {
-		server := servers.Consul(t, servers.ConsulConfig{})
-		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP, Mode: ModeHints}, want: ModeHints})
-	})
-	// What follows a broken Watch over plain HTTP has fewer connections: another mode, or two.
-	t.Run("AutoHTTP", func(t *testing.T) {
-		server := servers.Consul(t, servers.ConsulConfig{})
-		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP}})
-	})
-	t.Run("HintsHTTPS", func(t *testing.T) {
-		server := servers.Consul(t, servers.ConsulConfig{TLS: true})
-		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTPS, CAFile: server.CAFile, Mode: ModeHints}, want: ModeHints})
-	})
-	t.Run("PerServiceHTTPS", func(t *testing.T) {
-		server := servers.Consul(t, servers.ConsulConfig{TLS: true})
-		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTPS, CAFile: server.CAFile, Mode: ModePerService}, want: ModePerService})
-	})
-	t.Run("SweepHTTP", func(t *testing.T) {
-		server := servers.Consul(t, servers.ConsulConfig{})
-		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: Config{Address: server.HTTP, Mode: ModeSweep}, want: ModeSweep})
-	})
+	if kind, ok := kinds[os.Getenv(kindEnv)]; ok {
+		server := servers.Consul(t, servers.ConsulConfig{TLS: kind.https})
+		config := Config{Address: server.HTTP, Mode: kind.mode}
+		if kind.https {
+			config.Address, config.CAFile = server.HTTPS, server.CAFile
+		}
+		sourcetest.Run(t, &harness{driver: newDriver(t, server), config: config, want: kind.mode})
+		return
+	}
+	t.Parallel()
+	servers.Need(t, "consul")
+	for name := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestConformance$", "-test.v", "-test.timeout=10m")
+			command.Env = append(os.Environ(), kindEnv+"="+name)
+			out, err := command.CombinedOutput()
+			if err != nil || !bytes.Contains(out, []byte("--- PASS: TestConformance/HostileNeighbours")) { // its last case
+				t.Errorf("%v:\n%s", err, out)
+			} else if testing.Verbose() {
+				t.Logf("\n%s", out)
+			}
+		})
+	}
 }

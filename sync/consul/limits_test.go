@@ -19,6 +19,7 @@ import (
 
 // Consul keeps the connections of cancelled queries over plain HTTP until their
 // waits end. Watches that follow each other quickly must not add up to its limit.
+// No other test runs beside it: what is quick is measured by those waits.
 func TestQuickRestartsStayBelowTheLimit(t *testing.T) {
 	tests := map[string]struct {
 		services, nodes int
@@ -63,6 +64,7 @@ func TestQuickRestartsStayBelowTheLimit(t *testing.T) {
 
 // Whoever has taken all connections: the error says what it is, over both schemes.
 func TestLimitIsNamed(t *testing.T) {
+	t.Parallel()
 	server := servers.Consul(t, servers.ConsulConfig{TLS: true, HCL: `limits { http_max_conns_per_client = 20 }`})
 	https, err := url.Parse(server.HTTPS)
 	if err != nil {
@@ -89,6 +91,7 @@ func TestLimitIsNamed(t *testing.T) {
 }
 
 func TestUnixSocketAndDatacenter(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "consul") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +114,7 @@ func TestUnixSocketAndDatacenter(t *testing.T) {
 
 // A token that was rotated in its file is taken up without a new start.
 func TestTokenFileIsReadAgain(t *testing.T) {
+	t.Parallel()
 	r := newRude(t)
 	seen := make(chan string, 1000)
 	r.behave(func(_ http.ResponseWriter, q *http.Request, _ answerOf) bool {
@@ -153,6 +157,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 
 // Nobody listens, or something that is no Consul.
 func TestNoConsul(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +176,7 @@ func TestNoConsul(t *testing.T) {
 }
 
 func TestSecondWatchIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRude(t)
 	source, w := watchRude(t, r, 10*time.Second)
 	w.first(t)

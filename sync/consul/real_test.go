@@ -32,6 +32,7 @@ func plain(id string) registry.Instance {
 }
 
 func TestSameIDMovesToAnotherName(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, d *driver, config Config) {
 		source, _ := newSource(t, config)
 		from, to := "from-"+string(config.Mode), "to-"+string(config.Mode)
@@ -49,6 +50,7 @@ func TestSameIDMovesToAnotherName(t *testing.T) {
 }
 
 func TestNodeDeregistered(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, d *driver, config Config) {
 		source, _ := newSource(t, config)
 		name := func(n int) string { return fmt.Sprintf("on-node-%s-%d", config.Mode, n) }
@@ -73,6 +75,7 @@ func TestNodeDeregistered(t *testing.T) {
 }
 
 func TestNodeAddressChanges(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, d *driver, config Config) {
 		source, _ := newSource(t, config)
 		name := "readdressed-" + string(config.Mode)
@@ -95,6 +98,7 @@ func TestNodeAddressChanges(t *testing.T) {
 }
 
 func TestMaintenance(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, d *driver, config Config) {
 		source, _ := newSource(t, config)
 		name, agent := "maintained-"+string(config.Mode), d.client.Agent()
@@ -121,6 +125,7 @@ func TestMaintenance(t *testing.T) {
 }
 
 func TestNamesAreFoldedAndMerged(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, d *driver, config Config) {
 		source, _ := newSource(t, config)
 		name := "Merged-" + string(config.Mode)
@@ -140,6 +145,7 @@ func TestNamesAreFoldedAndMerged(t *testing.T) {
 // A restored snapshot brings back what was there and takes what came since; all
 // indexes go back, and the queries that wait come back with the old state.
 func TestSnapshotRestored(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, d *driver, config Config) {
 		source, _ := newSource(t, config)
 		stands, goes, comes := "stands-"+string(config.Mode), "goes-"+string(config.Mode), "comes-"+string(config.Mode)
@@ -205,6 +211,7 @@ const (
 // Whatever a token loses, nothing is withdrawn, and the Watch ends with an error
 // that says what is missing.
 func TestRightsLost(t *testing.T) {
+	t.Parallel()
 	server := servers.Consul(t, servers.ConsulConfig{ACLs: true, TLS: true})
 	d := newDriver(t, server)
 	for n := range 10 {
@@ -282,6 +289,7 @@ func TestRightsLost(t *testing.T) {
 // A right that is lost is noticed by the first read that misses something, not only
 // by the regular self-test.
 func TestRightsLostSaidAtOnce(t *testing.T) {
+	t.Parallel()
 	server := servers.Consul(t, servers.ConsulConfig{ACLs: true, TLS: true})
 	d := newDriver(t, server)
 	d.register(t, registration("guarded", "guarded", plain("guarded")))
@@ -310,6 +318,7 @@ func TestRightsLostSaidAtOnce(t *testing.T) {
 // A service, or a node, that is denied to the token keeps its last state; the
 // others go on.
 func TestHiddenServiceStands(t *testing.T) {
+	t.Parallel()
 	server := servers.Consul(t, servers.ConsulConfig{ACLs: true, TLS: true})
 	d := newDriver(t, server)
 	denials := map[string]string{

@@ -216,6 +216,7 @@ func watchRudeIn(t *testing.T, r *rude, mode Mode, limit time.Duration) (*Source
 // Every fault, while the catalog stands unchanged, ends the Watch with an error
 // and never shows in a snapshot. Afterwards Watch works again.
 func TestFaultsEndTheWatch(t *testing.T) {
+	t.Parallel()
 	faults := map[string]struct {
 		manner func(http.ResponseWriter, *http.Request, answerOf) bool
 		want   string
@@ -316,6 +317,7 @@ func TestFaultsEndTheWatch(t *testing.T) {
 
 // A wait that ends returns the same index: its body means nothing.
 func TestBodyOfSameIndexIsIgnored(t *testing.T) {
+	t.Parallel()
 	r := newRude(t)
 	_, w := watchRude(t, r, 20*time.Second)
 	w.first(t)
@@ -347,6 +349,7 @@ func TestBodyOfSameIndexIsIgnored(t *testing.T) {
 // An index that goes back, or a query that comes back early with the same one,
 // means that the state was swapped: everything is read again, by the same Watch.
 func TestSwappedStateIsReadAgain(t *testing.T) {
+	t.Parallel()
 	t.Run("early and without news", func(t *testing.T) {
 		r := newRude(t)
 		_, w := watchRude(t, r, 20*time.Second)
@@ -403,6 +406,7 @@ func TestSwappedStateIsReadAgain(t *testing.T) {
 // until it does. That holds for a check that fell ill, and for one that left the
 // list of the critical, which is no recovery by itself.
 func TestLaggingReadIsRepeated(t *testing.T) {
+	t.Parallel()
 	t.Run("lists", func(t *testing.T) { laggingReads(t, true) })
 	t.Run("by node", func(t *testing.T) { laggingReads(t, false) })
 }
@@ -439,6 +443,7 @@ func laggingReads(t *testing.T, crowd bool) {
 // A service that is deregistered and comes back at once never leaves a snapshot;
 // one that stays away does, after a confirming read.
 func TestShortAbsenceIsNotEmitted(t *testing.T) {
+	t.Parallel()
 	r := newRude(t)
 	_, w := watchRude(t, r, 20*time.Second)
 	w.first(t)
@@ -465,6 +470,7 @@ func TestShortAbsenceIsNotEmitted(t *testing.T) {
 
 // A limit makes the next start more modest.
 func TestPoolShrinks(t *testing.T) {
+	t.Parallel()
 	r := newRude(t)
 	r.behave(func(w http.ResponseWriter, _ *http.Request, _ answerOf) bool {
 		http.Error(w, "Your IP is issuing too many concurrent connections", http.StatusTooManyRequests)

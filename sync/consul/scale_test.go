@@ -143,6 +143,7 @@ func (r *relay) peak() int {
 // of services and nodes are watched in every mode, and others on this host still
 // get through.
 func TestConnections(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		services, nodes int
 		https           bool
@@ -161,6 +162,7 @@ func TestConnections(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := servers.Consul(t, servers.ConsulConfig{TLS: true})
 			d := newDriver(t, server)
 			d.fill(t, tt.services, tt.nodes)
@@ -221,6 +223,7 @@ func TestConnections(t *testing.T) {
 // More nodes or services come than plain HTTP has connections for: the mode is
 // chosen again, before Consul refuses anything.
 func TestModeIsChosenAgain(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		before, after [2]int // services, nodes
 		first, last   Mode
@@ -254,7 +257,7 @@ func TestModeIsChosenAgain(t *testing.T) {
 }
 
 // TestFiveThousand logs how long 5,000 services take, and holds the start to a
-// bound that only a mistake exceeds.
+// bound that only a mistake exceeds. It runs alone, for it measures.
 func TestFiveThousand(t *testing.T) {
 	if os.Getenv("SEAMARK_SCALE") == "" && testing.Short() {
 		t.Skip("not in short mode")
