@@ -26,6 +26,8 @@ type Agent struct {
 	status    board
 	candidate election.Candidate
 	led       uint64 // the last epoch that this agent began; 0: none. Only the goroutine that leads uses it
+
+	described registry.Configuration // what the history says of the configuration; Fields nil where another said it. Likewise
 }
 
 // New returns an agent; it starts nothing. The settings are the first; see [Agent.Reload].

@@ -131,10 +131,12 @@ func (l *leader) readBack(ctx context.Context, streamNow time.Time) error {
 			}
 		}
 	}
+	l.heardConfiguration(messages)
 	unreadable = append(unreadable, fold.Voided()...)
 	l.outbox.load(fold.View(), stored, unreadable, streamNow, time.Now())
 	l.loaded, l.former = true, a.carried.take(time.Now())
 	l.outbox.miss(l.former.believed, time.Now())
+	l.tellConfiguration()
 	a.config.Logger.Info("leading", "epoch", l.outbox.epoch, "services_on_stream", len(l.outbox.believed), "unreadable", len(unreadable))
 	l.publishStatus()
 	return nil

@@ -158,6 +158,7 @@ func (l *leader) describe(snapshot registry.Snapshot) {
 // reload applies new settings to the reading that is wanted. What they take away
 // was taken away by the operator: it is not suspicious.
 func (l *leader) reload() {
+	l.tellConfiguration()
 	if l.exports == nil {
 		return // the first reading is taken with them
 	}
@@ -181,6 +182,7 @@ func (l *leader) compare(ctx context.Context) error {
 		if err := l.putEpoch(ctx, registry.CauseRefresh, l.fence); err != nil {
 			return err
 		}
+		l.repeatConfiguration()
 		if l.synced {
 			if err := l.markComplete(ctx, registry.CauseRefresh); err != nil {
 				return err

@@ -46,7 +46,8 @@ type outbox struct {
 	order []registry.ServiceKey // of dirty, first come first
 	own   registry.Cause        // why the record may differ; "" when it does not
 
-	tells func() bool           // whether a note is due; nil: none ever is
+	notes []registry.Note       // to be published, first come first
+	tells func() bool           // whether another note is due; nil: none ever is
 	tell  func(*registry.Event) // makes an event that note
 }
 
@@ -163,6 +164,11 @@ func (o *outbox) pending() int { return len(o.dirty) }
 // must be sent until it is acknowledged: see acknowledge.
 func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 	var events []*registry.Event
+	for len(o.notes) > 0 && len(events) < limit {
+		e := o.event(registry.KindNote, registry.CauseChange, now)
+		e.Note, o.notes = &o.notes[0], o.notes[1:]
+		events = append(events, e)
+	}
 	for o.tells != nil && o.tells() && len(events) < limit {
 		e := o.event(registry.KindNote, registry.CauseChange, now)
 		o.tell(e)

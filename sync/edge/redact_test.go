@@ -23,7 +23,8 @@ func TestRedactedMetadataNeverLeaves(t *testing.T) {
 		settle()
 		w.mustEqual(t, registry.NewSnapshot("", open, service("tax", 1)))
 		told := 0
-		for _, m := range w.since(0) {
+		for _, k := range w.memory.history() {
+			m := k.message()
 			body, err := json.Marshal(m.Event)
 			if err != nil {
 				t.Fatal(err)
