@@ -50,7 +50,8 @@ export, without any connection.
 	flags.VarP(&a.output, "output", "o", "format of what is printed")
 	flags.StringVar(&a.fromFile, "from-file", "", "read this export instead of the stream")
 	flags.StringVar(&a.archive, "archive", "", "read the archive in this folder; with --nats, both as one")
-	parent.AddCommand(a.log(), a.at(), a.diff(), a.blame(), a.resolve(), a.replay())
+	parent.AddCommand(a.log(), a.at(), a.diff(), a.blame(), a.resolve(), a.replay(), a.incident())
+	parent.AddCommand(a.verify(), a.checkpoint(), a.export(), a.imports(), a.keep())
 	return parent
 }
 
@@ -107,6 +108,9 @@ func (a *auditCommands) open(command *cobra.Command) (opened, error) {
 	return opened{audit.OfStream(conn), none, conn.Close}, nil
 }
 
+// errInterrupted is how long work ends by Ctrl-C.
+var errInterrupted = errors.New("interrupted")
+
 // ask gives f who answers questions: a global-dns, or the history that the flags name.
 func (a *auditCommands) ask(command *cobra.Command, f func(context.Context, auditing.Asker) error) error {
 	ctx, stop := proc.Signals(command.Context())
@@ -134,6 +138,10 @@ func (a *auditCommands) read(ctx context.Context, command *cobra.Command, f func
 	}
 	err = f(ctx, told)
 	line.clear()
+	var signal proc.SignalError
+	if err != nil && ctx.Err() != nil && errors.As(context.Cause(ctx), &signal) {
+		err = errInterrupted
+	}
 	for _, fault := range h.faults() {
 		fmt.Fprintf(command.ErrOrStderr(), "seamark: damaged: %v\n", fault)
 	}

@@ -68,9 +68,13 @@ decision), state (a cluster's liveness), note (a brake, something refused), take
 			case q.Follow && q.Since == "":
 				q.Since = "now"
 			}
-			return a.ask(command, func(ctx context.Context, asker auditing.Asker) error {
-				return a.printLog(command, asker.Log(ctx, q), details || q.Service != registry.ServiceKey{}, q.Follow)
+			err = a.ask(command, func(ctx context.Context, asker auditing.Asker) error {
+				return a.printLog(command, asker.Log(ctx, q), details || q.Service != registry.ServiceKey{})
 			})
+			if q.Follow && errors.Is(err, errInterrupted) {
+				return nil // Ctrl-C is how it ends
+			}
+			return err
 		},
 	}
 	flags := command.Flags()
@@ -86,7 +90,7 @@ decision), state (a cluster's liveness), note (a brake, something refused), take
 }
 
 // printLog prints entries as they come, and then counts on stderr what nobody can read.
-func (a *auditCommands) printLog(command *cobra.Command, entries iter.Seq2[audit.Entry, error], details, follow bool) error {
+func (a *auditCommands) printLog(command *cobra.Command, entries iter.Seq2[audit.Entry, error], details bool) error {
 	write, end := a.logWriter(command.OutOrStdout(), details)
 	shown, unreadable := 0, 0
 	var failed error
@@ -102,9 +106,6 @@ func (a *auditCommands) printLog(command *cobra.Command, entries iter.Seq2[audit
 		if failed = write(e); failed != nil {
 			break
 		}
-	}
-	if follow && command.Context().Err() == nil && errors.Is(failed, context.Canceled) {
-		failed = nil // Ctrl-C is how it ends
 	}
 	if err := end(); failed == nil {
 		failed = err

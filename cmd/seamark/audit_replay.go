@@ -129,13 +129,13 @@ type replayTeller struct {
 	said time.Time
 }
 
-// between is the time between two lines where there is no terminal.
-const between = 5 * time.Second
+// lineEvery is the time between two lines where there is no terminal.
+const lineEvery = 5 * time.Second
 
 func (t *replayTeller) tell(p replay.Progress) {
 	if t.line.terminal {
 		t.line.show(bar(p))
-	} else if p.Phase == replay.Living && time.Since(t.said) >= between {
+	} else if p.Phase == replay.Living && time.Since(t.said) >= lineEvery {
 		if !t.said.IsZero() {
 			fmt.Fprintln(t.out, progressText(p))
 		}
