@@ -54,12 +54,12 @@ func TestArchiveEqualsHistory(t *testing.T) {
 		h := &memory{}
 		next := uint64(rapid.IntRange(0, 20).Draw(t, "from"))
 		reader := (*archive.Archive)(nil)
-		for range rapid.IntRange(1, 5).Draw(t, "runs") {
+		for range rapid.IntRange(1, 3).Draw(t, "runs") {
 			h.add(anyMessages(t, next, "messages")...)
 			if span, _ := h.Span(ctx); !span.Empty() {
 				next = span.Last
 			}
-			o := archive.Options{SegmentAge: rapid.SampledFrom([]time.Duration{time.Hour, 10 * time.Second, time.Millisecond}).Draw(t, "age")}
+			o := archive.Options{SegmentAge: rapid.SampledFrom([]time.Duration{time.Hour, time.Hour, 40 * time.Second}).Draw(t, "age")}
 			s := catchUp(t, ctx, dir, h, o)
 			if len(s.Faults) > 0 || s.Behind != 0 {
 				t.Fatalf("status %+v", s)
@@ -89,9 +89,9 @@ func TestArchiveEqualsHistory(t *testing.T) {
 func TestArchiveLargeHistory(t *testing.T) {
 	ctx, dir := start(t)
 	h := &memory{}
-	h.add(history(1, 30_000, 500)...)
+	h.add(history(1, 20_000, 500)...)
 	s := catchUp(t, ctx, dir, h, archive.Options{SegmentBytes: archive.MinSegmentBytes})
-	if s.Segments < 5 || s.Last != 30_000 || s.Taken != 30_000 {
+	if s.Segments < 5 || s.Last != 20_000 || s.Taken != 20_000 {
 		t.Fatalf("status %+v", s)
 	}
 	a := open(t, dir)
@@ -114,7 +114,7 @@ func TestFollow(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- w.Follow(follow, h) }()
 	a := open(t, dir)
-	for n := uint64(2500); n <= 9000; n += 500 {
+	for n := uint64(2500); n <= 6000; n += 500 {
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			if span, err := a.Span(ctx); err != nil {
 				t.Fatal(err)

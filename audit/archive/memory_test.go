@@ -1,6 +1,7 @@
 package archive_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/seamark-mesh/seamark/audit"
@@ -225,24 +225,15 @@ type require interface {
 // equal compares messages; a nil slice is an empty one.
 func equal(t require, what string, got, want []registry.Stored) {
 	t.Helper()
-	clean := func(in []registry.Stored) []registry.Stored {
-		out := make([]registry.Stored, 0, len(in))
-		for _, m := range in {
-			m.Body = append([]byte{}, m.Body...)
-			header := map[string][]string{}
-			for key, values := range m.Header {
-				header[key] = append([]string{}, values...)
-			}
-			m.Header = header
-			out = append(out, m)
-		}
-		return out
-	}
 	if len(got) != len(want) {
 		t.Fatalf("%s: %d messages, want %d", what, len(got), len(want))
 	}
-	if diff := cmp.Diff(clean(want), clean(got)); diff != "" {
-		t.Fatalf("%s: -want +got\n%s", what, diff)
+	for n, m := range got {
+		w := want[n]
+		headers := maps.EqualFunc(m.Header, w.Header, func(a, b []string) bool { return slices.Equal(a, b) })
+		if m.Sequence != w.Sequence || !m.Time.Equal(w.Time) || m.Subject != w.Subject || !bytes.Equal(m.Body, w.Body) || !headers {
+			t.Fatalf("%s: message %d is %+v, want %+v", what, n, m, w)
+		}
 	}
 }
 
