@@ -111,12 +111,22 @@ func (r *renewal) run(ctx context.Context, lost context.CancelCauseFunc) {
 		case <-ticker.C:
 		case <-r.wake:
 		}
+		drain(ticker.C) // one renewal is enough for all who asked for one until now
+		drain(r.wake)
 		if err := r.put(ctx); errors.Is(err, registry.ErrConflict) {
 			lost(fmt.Errorf("lease: %w", err))
 			return
 		} else if err != nil && ctx.Err() == nil {
 			r.agent.config.Logger.Debug("the lease is not renewed", "err", err)
 		}
+	}
+}
+
+// drain takes what waits in a channel of capacity 1.
+func drain[T any](c <-chan T) {
+	select {
+	case <-c:
+	default:
 	}
 }
 
