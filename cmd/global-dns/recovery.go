@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,6 +63,9 @@ func (c *connection) Begin(ctx context.Context, known replica.Place) (replica.Be
 	if err != nil {
 		return replica.Beginning{}, err
 	}
+	if foreign(known, state.Created) {
+		return replica.Beginning{Created: state.Created, Foreign: true}, nil
+	}
 	begun := replica.Beginning{Created: state.Created, Lost: known.Lost}
 	loss := stream.Loss("")
 	switch {
@@ -89,6 +93,18 @@ func (c *connection) Begin(ctx context.Context, known replica.Place) (replica.Be
 	}
 	c.logger.Warn("the stream was filled up, so that the serial does not go back", "messages", count, "ended", state.Last, "read", known.Sequence)
 	return begun, nil
+}
+
+// clockAllowance is how far the clocks of NATS servers may be apart, one of which says when
+// a stream was made, and another when a message was stored.
+const clockAllowance = time.Hour
+
+// foreign reports whether a checkpoint is of another mesh: its stream was alive when the
+// one that is there had long been made, which therefore can't have taken its place. It may
+// still be one of before, from a backup. Of one that was made later nobody can tell.
+func foreign(known replica.Place, created time.Time) bool {
+	return !known.Stored.IsZero() && !known.Created.IsZero() && !created.Equal(known.Created) &&
+		!slices.ContainsFunc(known.Before, created.Equal) && created.Before(known.Stored.Add(-clockAllowance))
 }
 
 // end asks for the stream's state, several times where it seems to be too short.

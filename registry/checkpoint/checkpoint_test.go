@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,7 +75,7 @@ func world(tb testing.TB, services int) *registry.View {
 }
 
 func of(v *registry.View) checkpoint.Checkpoint {
-	return checkpoint.Checkpoint{Zone: zone, Created: moment, Sequence: v.Sequence(), Current: moment, Stored: moment.Add(time.Second), Facts: v.Facts()}
+	return checkpoint.Checkpoint{Zone: zone, Created: moment, Sequence: v.Sequence(), Current: moment, Stored: moment.Add(time.Second), Facts: v.Facts(), Before: []time.Time{moment.Add(-time.Hour)}}
 }
 
 func encoded(tb testing.TB, c checkpoint.Checkpoint) []byte {
@@ -93,7 +94,7 @@ func TestACheckpointIsReadAsItWasWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !got.Created.Equal(want.Created) || !got.Current.Equal(want.Current) || !got.Stored.Equal(want.Stored) || got.Sequence != want.Sequence {
+	if !got.Created.Equal(want.Created) || !got.Current.Equal(want.Current) || !got.Stored.Equal(want.Stored) || got.Sequence != want.Sequence || !slices.EqualFunc(got.Before, want.Before, time.Time.Equal) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	restored := registry.Restore(got.Facts, got.Sequence).View()

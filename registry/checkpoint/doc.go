@@ -20,7 +20,7 @@
 //	8 bytes   "SEAMARK" and a zero byte
 //	2 bytes   version of the format
 //	4 bytes   length of the header
-//	header    JSON: zone, created, sequence, current, stored, count
+//	header    JSON: zone, created, before, sequence, current, stored, count
 //	body      zstd: for each fact its sequence (uvarint), when it was stored (varint, Unix
 //	          nanoseconds, 0: not known), length of the event (uvarint), the event (JSON)
 //	32 bytes  SHA-256 of all before

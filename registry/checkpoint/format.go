@@ -29,6 +29,9 @@ const (
 	maxInflated = 8 << 30
 	maxFacts    = 10_000_000
 	maxWindow   = 8 << 20 // bytes that a decoder may be made to keep
+
+	// MaxBefore bounds how many streams of before a checkpoint tells of.
+	MaxBefore = 16
 )
 
 // Checkpoint is what a reader knew at one moment.
@@ -39,12 +42,19 @@ type Checkpoint struct {
 	Current  time.Time // by this machine's clock: when the View was last known to be current
 	Stored   time.Time // by the stream's clock: the latest message
 	Facts    []registry.Message
+
+	// Before are the moments at which the streams were made in whose place this one is, the
+	// latest last, as far as the reader has met them. [MaxBefore] at most are kept.
+	Before []time.Time
 }
 
 // header is what stands before the facts, to be read without them.
 type header struct {
-	Zone     string    `json:"zone"`
-	Created  time.Time `json:"created"`
+	Zone    string    `json:"zone"`
+	Created time.Time `json:"created"`
+
+	Before []time.Time `json:"before,omitempty"` // earlier releases neither write nor read it
+
 	Sequence uint64    `json:"sequence"`
 	Current  time.Time `json:"current"`
 	Stored   time.Time `json:"stored"`
@@ -61,7 +71,10 @@ var (
 
 // Encode writes a checkpoint. It holds one event in memory besides the compressor's window.
 func Encode(to io.Writer, c Checkpoint) error {
-	head, err := json.Marshal(header{Zone: c.Zone, Created: c.Created, Sequence: c.Sequence, Current: c.Current, Stored: c.Stored, Count: len(c.Facts)})
+	head, err := json.Marshal(header{
+		Zone: c.Zone, Created: c.Created, Sequence: c.Sequence, Current: c.Current, Stored: c.Stored, Count: len(c.Facts),
+		Before: c.Before[max(0, len(c.Before)-MaxBefore):],
+	})
 	if err != nil {
 		return fmt.Errorf("encode the checkpoint's header: %w", err)
 	}
@@ -155,7 +168,10 @@ func Decode(file []byte, zone string) (Checkpoint, error) {
 	if h.Zone != zone {
 		return Checkpoint{}, fmt.Errorf("%w: it is of %q, this configuration is for %q: set another checkpoint.path, or remove the file", ErrZone, clip(h.Zone), zone)
 	}
-	c := Checkpoint{Zone: h.Zone, Created: h.Created, Sequence: h.Sequence, Current: h.Current, Stored: h.Stored}
+	c := Checkpoint{
+		Zone: h.Zone, Created: h.Created, Sequence: h.Sequence, Current: h.Current, Stored: h.Stored,
+		Before: h.Before[max(0, len(h.Before)-MaxBefore):],
+	}
 	var err error
 	if c.Facts, err = decodeFacts(content[fixedHead+int(length):], h); err != nil {
 		return damaged("%w", err)

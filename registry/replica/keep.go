@@ -24,7 +24,8 @@ func (r *Replica) Resume(c checkpoint.Checkpoint) {
 		}
 	}
 	r.resumed, r.behind = time.Now(), true
-	r.place = Place{Created: c.Created, Sequence: c.Sequence}
+	r.place = Place{Created: c.Created, Sequence: c.Sequence, Stored: c.Stored, Before: c.Before}
+	r.created, r.before = c.Created, c.Before
 	r.stored.Store(c.Stored.UnixNano())
 	r.cut, r.cutAt = &registry.Cut{Since: c.Current, Reason: fromCheckpoint}, r.resumed
 	v := f.View()
@@ -90,6 +91,20 @@ func (r *Replica) holds() bool {
 	return r.held != nil
 }
 
+// drop forgets what a checkpoint held that is of another mesh. Where it is shown already it
+// stands, marked as it is, until the stream was caught up with.
+func (r *Replica) drop() {
+	r.logger.Error("the checkpoint is of another mesh: it was current while the stream that is there was another one already, and nothing of it counts; "+
+		"give each mesh its own checkpoint.path", "sequence", r.reached.Load(), "clusters", len(r.shown.Clusters()))
+	r.showing.Lock()
+	r.held = nil
+	r.showing.Unlock()
+	r.shown, r.inheritance, r.before = nil, nil, nil
+	r.reached.Store(0)
+	r.stored.Store(0)
+	r.renew(registry.NewFold())
+}
+
 // notHeld shows what is kept back when there is nothing to wait for.
 func (r *Replica) notHeld() {
 	if r.options.Recovery != nil && r.holds() && !r.options.Recovery.Contact().Connected {
@@ -104,6 +119,7 @@ func (r *Replica) move() { r.moved.Store(int64(time.Since(r.resumed))) }
 type moment struct {
 	view    *registry.View
 	created time.Time
+	before  []time.Time
 	current time.Time
 	stored  time.Time
 }
@@ -114,7 +130,7 @@ func (r *Replica) remember() {
 	if !r.live || r.behind || r.cut != nil || len(r.settling) > 0 || r.options.Recovery == nil {
 		return
 	}
-	m := &moment{view: r.shown, created: r.created, current: r.options.Recovery.Contact().Current, stored: time.Unix(0, r.stored.Load()).UTC()}
+	m := &moment{view: r.shown, created: r.created, before: r.before, current: r.options.Recovery.Contact().Current, stored: time.Unix(0, r.stored.Load()).UTC()}
 	if m.current.IsZero() {
 		m.current = time.Now()
 	}
@@ -155,7 +171,7 @@ func (r *Replica) Keep(ctx context.Context, file *checkpoint.File, every time.Du
 		began := time.Now()
 		size, err := file.Write(checkpoint.Checkpoint{
 			Created: next.created, Sequence: next.view.Sequence(), Current: next.current,
-			Stored: next.stored, Facts: next.view.Facts(),
+			Stored: next.stored, Before: next.before, Facts: next.view.Facts(),
 		})
 		took := time.Since(began)
 		if err == nil {

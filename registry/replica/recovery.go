@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/checkpoint"
 )
 
 // ErrLost is wrapped by the error of [Stream].Follow when the stream is no longer the
@@ -18,12 +20,18 @@ type Place struct {
 	Created  time.Time // when the stream was made: another moment is another stream
 	Sequence uint64
 	Lost     bool // the stream is known to have changed since
+
+	// What a checkpoint alone tells: when its latest message was stored, by the stream's
+	// clock, and when the streams were made whose place this one took, as far as is known.
+	Stored time.Time
+	Before []time.Time
 }
 
 // Beginning is the stream that is to be followed now.
 type Beginning struct {
 	Created time.Time
 	Lost    bool // it takes the place of the one that known was of
+	Foreign bool // it can't: it stood already while that one did, so that nothing known counts. Of checkpoints only
 }
 
 // Contact is what is heard of the stream, by this machine's clock; zero times: nothing yet.
@@ -86,7 +94,8 @@ func (r *Replica) follow(ctx context.Context) {
 		if err != nil {
 			return fmt.Errorf("begin to follow: %w", err)
 		}
-		if begun.Lost = begun.Lost || known.Lost; begun.Lost {
+		begun.Lost = !begun.Foreign && (begun.Lost || known.Lost)
+		if begun.Lost {
 			if why == "" {
 				why = "it is another one than before"
 			}
@@ -125,6 +134,8 @@ func (r *Replica) begin(s session) {
 	r.behind = true
 	r.move()
 	switch {
+	case s.Foreign && r.shown != nil:
+		r.drop()
 	case s.Lost && r.shown != nil:
 		r.logger.Error("the stream was lost: the answers stand, and each cluster's until its agent has published everything anew",
 			"why", s.why, "sequence", r.shown.Sequence())
@@ -134,6 +145,10 @@ func (r *Replica) begin(s session) {
 		r.cutOff("the stream was lost", time.Now())
 	case s.Lost, !r.live:
 		r.renew(registry.Restore(r.inheritance, 0))
+	}
+	if s.Lost && !r.created.IsZero() && !r.created.Equal(s.Created) {
+		from := max(0, len(r.before)+1-checkpoint.MaxBefore)
+		r.before = append(slices.Clone(r.before[from:]), r.created)
 	}
 	r.created = s.Created
 }

@@ -72,9 +72,10 @@ type Replica struct {
 	shown     *registry.View // the latest View that was shown, without its mark; nil: none
 	cut       *registry.Cut  // nil: what is shown is current
 	cutAt     time.Time
-	began     time.Time // Run
-	created   time.Time // when the stream that is followed was made
-	behind    bool      // the end of the stream that is followed was not reached yet
+	began     time.Time   // Run
+	created   time.Time   // when the stream that is followed was made
+	before    []time.Time // likewise, of those whose place it took
+	behind    bool        // the end of the stream that is followed was not reached yet
 	inherited map[registry.ClusterID]bool
 	settling  map[registry.ClusterID]settling
 	// inheritance are the facts of a checkpoint that stand on no stream that is there.

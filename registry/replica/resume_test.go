@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,6 +148,35 @@ func TestACheckpointIsShownAtOnceWithoutAConnection(t *testing.T) {
 	}, func(t *testing.T, _ *recovery, r *reader) {
 		if !isCut(r) || r.instances("amber", "web") != 1 || r.Ready() != nil {
 			t.Errorf("stale %v, %d instances, ready: %v", isCut(r), r.instances("amber", "web"), r.Ready())
+		}
+	})
+}
+
+// What a checkpoint tells of the streams of before tells a backup of theirs from another mesh.
+func TestACheckpointNamesTheStreamsOfBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	recovering(t, func(tape *spool) { tape.zone(); tape.author("amber").put("web", 1) }, func(t *testing.T, tape *recovery, r *reader) {
+		file := checkpoint.Open(path, "mesh.internal.")
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go r.Keep(ctx, file, time.Second, func(_ int64, _ time.Duration, err error) { // ends with Run
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		var made []time.Time
+		for range checkpoint.MaxBefore + 3 {
+			made = append(made, tape.created)
+			time.Sleep(time.Minute)
+			tape.change(func(r *recovery) { r.created = time.Now() })
+			tape.set(func(t *spool) { t.broken = errors.Join(replica.ErrLost, errors.New("test")) })
+			synctest.Wait()
+			tape.set(func(t *spool) { t.broken = nil })
+			time.Sleep(10 * time.Second)
+		}
+		kept, _, err := file.Read()
+		if err != nil || !kept.Created.Equal(tape.created) || !slices.EqualFunc(kept.Before, made[3:], time.Time.Equal) {
+			t.Errorf("made %v, before %v, %v; want %v, %v", kept.Created, kept.Before, err, tape.created, made[3:])
 		}
 	})
 }

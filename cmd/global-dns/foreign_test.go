@@ -1,0 +1,122 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/checkpoint"
+	"github.com/seamark-mesh/seamark/registry/replica"
+	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
+)
+
+// strange leaves a checkpoint of another mesh, of the same zone, that has gone further than
+// the one of these tests and was current after that one was made.
+func strange(t *testing.T, path string) {
+	t.Helper()
+	s := streamtest.Start(t)
+	direct := streamtest.Connect(t, s)
+	n := startNode(t, s.ClientURL(), path)
+	n.setTTL(t, direct)
+	startAgent(t, s, "strange", newSource("alien"))
+	if _, err := direct.FillUp(t.Context(), 3000, "test"); err != nil {
+		t.Fatal(err)
+	}
+	order := registry.Order{Kind: registry.OrderDrain, Target: "cobalt", By: "operator", Reason: "of another mesh"}
+	if _, err := direct.PutOrder(t.Context(), order, "operator", registry.CauseChange, 0); err != nil {
+		t.Fatal(err)
+	}
+	streamtest.Eventually(t, 20*time.Second, "all of it is known", func() bool {
+		v := n.store.View()
+		return serves(v, "strange", "alien") && v.Sequence() > 3000 && len(v.Orders()) == 1
+	})
+	n.stop()
+	file := checkpoint.Open(path, "mesh.internal.")
+	kept, _, err := file.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.Created, kept.Stored = kept.Created.Add(2*time.Hour), kept.Stored.Add(2*time.Hour)
+	if _, err := file.Write(kept); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestACheckpointOfAnotherMeshIsDropped: a checkpoint was bound to the zone's name alone.
+// One of another mesh made all of that mesh's clusters known for good, filled the stream up
+// to that mesh's sequence, and wrote that mesh's zone record and orders on it.
+func TestACheckpointOfAnotherMeshIsDropped(t *testing.T) {
+	for name, away := range map[string]bool{"NATS is there": false, "NATS is away at the start": true} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "checkpoint")
+			strange(t, path)
+			s := streamtest.Start(t)
+			direct := streamtest.Connect(t, s)
+			other := startNode(t, s.ClientURL(), "") // the zone record is its configuration's
+			startAgent(t, s, "amber", newSource("web"))
+			streamtest.Eventually(t, 20*time.Second, "it is served", func() bool { return serves(other.store.View(), "amber", "web") })
+			other.stop()
+			proxy := streamtest.NewProxy(t, s.ClientURL())
+			if away {
+				proxy.Cut()
+			}
+			n := startNode(t, proxy.URL(), path)
+			if away {
+				streamtest.Eventually(t, 20*time.Second, "the checkpoint is all there is", func() bool {
+					return serves(n.store.View(), "strange", "alien") && n.isCut() != ""
+				})
+				proxy.Heal()
+			}
+			streamtest.Eventually(t, 30*time.Second, "it is current", func() bool {
+				v := n.store.View()
+				if serves(v, "strange", "alien") && (!away || n.isCut() == "") {
+					t.Fatal("it answers with what another mesh has")
+				}
+				return v.Synced() && n.isCut() == "" && serves(v, "amber", "web")
+			})
+			v := n.store.View()
+			if v.Cluster("strange") != nil || len(v.Orders()) != 0 || v.Zone().TTL == 9 || v.Cluster("amber").Inherited() {
+				t.Errorf("of the other mesh: cluster %v, orders %v, zone %+v", v.Cluster("strange"), v.Orders(), v.Zone())
+			}
+			if state, err := direct.State(t.Context()); err != nil || state.Last >= 3000 {
+				t.Errorf("the stream is %+v, %v", state, err)
+			}
+			m, _, err := direct.Last(t.Context(), replica.ZoneFact)
+			if err != nil || m.Event == nil || m.Event.Zone == nil || m.Event.Zone.TTL == 9 {
+				t.Errorf("the zone record on the stream is %+v, %v", m.Event, err)
+			}
+			n.stop()
+			if kept, _, err := checkpoint.Open(path, "mesh.internal.").Read(); err != nil || kept.Sequence >= 3000 {
+				t.Errorf("it keeps %d, %v", kept.Sequence, err)
+			}
+		})
+	}
+}
+
+func TestForeign(t *testing.T) {
+	made := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	day := 24 * time.Hour
+	known := replica.Place{Created: made, Stored: made.Add(10 * day), Before: []time.Time{made.Add(-30 * day), made.Add(-20 * day)}}
+	running := known
+	running.Stored = time.Time{}
+	for name, c := range map[string]struct {
+		known   replica.Place
+		created time.Time
+		want    bool
+	}{
+		"the same":                                    {known, made, false},
+		"made later":                                  {known, made.Add(11 * day), false},
+		"made later, by a clock that is behind":       {known, known.Stored.Add(-time.Minute), false},
+		"made while the other was alive":              {known, made.Add(9 * day), true},
+		"made before the other":                       {known, made.Add(-10 * day), true},
+		"one of before, from a backup":                {known, made.Add(-20 * day), false},
+		"made before what is known by more than file": {running, made.Add(-10 * day), false},
+		"nothing is known":                            {replica.Place{}, made, false},
+		"made by who did not know the stream's time":  {replica.Place{Stored: made.Add(day)}, made, false},
+	} {
+		if got := foreign(c.known, c.created); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
