@@ -41,6 +41,7 @@ type Archive struct {
 	used    uint64 // counts uses of indexes
 	held    int64  // bytes that they take
 	broken  map[spot]bool
+	missing map[uint64]bool // segments
 	faults  []error
 	told    map[string]bool
 }
@@ -77,6 +78,7 @@ type part struct {
 type state struct {
 	parts   []part
 	dropped dropped
+	began   uint64
 }
 
 var _ audit.History = (*Archive)(nil)
@@ -89,7 +91,7 @@ func Open(dir string) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{dir: dir, coder: c, indexes: map[uint64]*cached{}, broken: map[spot]bool{}, told: map[string]bool{}}
+	a := &Archive{dir: dir, coder: c, indexes: map[uint64]*cached{}, broken: map[spot]bool{}, missing: map[uint64]bool{}, told: map[string]bool{}}
 	if _, err := a.now(); err != nil {
 		c.close()
 		return nil, err
@@ -116,7 +118,7 @@ func (a *Archive) now() (state, error) {
 	if err := a.refresh(); err != nil {
 		return state{}, fmt.Errorf("archive %s: %w", a.dir, err)
 	}
-	s := state{dropped: a.list.Dropped, parts: make([]part, 0, len(a.list.segments)+1)}
+	s := state{dropped: a.list.Dropped, began: a.list.Began, parts: make([]part, 0, len(a.list.segments)+1)}
 	for _, listed := range a.list.segments {
 		s.parts = append(s.parts, part{sealed: listed, dir: a.dir})
 	}
@@ -225,12 +227,18 @@ func (a *Archive) fault(format string, detail ...any) {
 	a.tell(fmt.Errorf(format, detail...))
 }
 
-// Faults tells what was found damaged so far, each a sentence that says what is missing
-// and what to do; at most 100. More are found as more is read.
+// Faults tells what is missing: the gaps, and what was found damaged so far. Each is a
+// sentence that says what to do; at most 200. More are found as more is read.
 func (a *Archive) Faults() []error {
+	var out []error
+	for _, g := range a.Gaps() {
+		if len(out) < maxListed {
+			out = append(out, errors.New(g.String()))
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Clone(a.faults)
+	return append(out, a.faults...)
 }
 
 // Gaps returns what the stream had dropped before it could be archived. When the folder
@@ -279,10 +287,10 @@ func (a *Archive) Span(ctx context.Context) (audit.Span, error) {
 
 func (s state) span() audit.Span {
 	if len(s.parts) == 0 {
-		return audit.Span{First: s.dropped.Last + 1, Last: s.dropped.Last}
+		return audit.Span{First: s.dropped.Last + 1, Last: s.dropped.Last, Began: s.began}
 	}
 	first, last := s.parts[0], s.parts[len(s.parts)-1]
-	return audit.Span{First: first.First, Last: last.Last, Begin: first.Begin, End: last.End}
+	return audit.Span{First: first.First, Last: last.Last, Begin: first.Begin, End: last.End, Began: s.began}
 }
 
 // open opens the file of a part.
@@ -424,57 +432,76 @@ func (a *Archive) breaks(p part, at place, err error) {
 // SequenceAt implements [audit.History]. Where the block that holds the answer is damaged
 // it is the block's first sequence.
 func (a *Archive) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
-	for range 5 {
-		s, err := a.now()
-		if err != nil {
-			return 0, err
-		}
-		sequence, err := a.sequenceAt(ctx, s, t)
-		if !errors.Is(err, fs.ErrNotExist) { // else it was sealed or dropped meanwhile
-			return sequence, err
-		}
-	}
-	return 0, fmt.Errorf("archive %s: its files change faster than they can be read", a.dir)
+	sequence, _, err := a.sequenceAt(ctx, t)
+	return sequence, err
 }
 
-func (a *Archive) sequenceAt(ctx context.Context, s state, t time.Time) (uint64, error) {
+// sequenceAt is SequenceAt; sure is false where the answer is a place that can't be read.
+func (a *Archive) sequenceAt(ctx context.Context, t time.Time) (sequence uint64, sure bool, err error) {
+	for range 10 {
+		s, err := a.now()
+		if err != nil {
+			return 0, false, err
+		}
+		sequence, sure, err = a.search(ctx, s, t)
+		if !errors.Is(err, fs.ErrNotExist) { // else it was sealed or dropped meanwhile
+			return sequence, sure, err
+		}
+	}
+	return 0, false, fmt.Errorf("archive %s: its files change faster than they can be read", a.dir)
+}
+
+func (a *Archive) search(ctx context.Context, s state, t time.Time) (sequence uint64, sure bool, err error) {
 	for _, p := range s.parts {
 		if p.Latest.Before(t) {
 			continue
 		}
 		if err := context.Cause(ctx); err != nil {
-			return 0, err
+			return 0, false, err
 		}
-		x, err := a.indexOf(p)
+		sequence, sure, err := a.searchPart(p, t)
+		if errors.Is(err, fs.ErrNotExist) && p.tail == nil && !a.dropped(p) {
+			a.misses(p)
+			return p.First, false, nil
+		}
+		if err != nil || sequence > 0 {
+			return sequence, sure, err
+		}
+	}
+	return s.span().Last + 1, true, nil
+}
+
+// searchPart is search in one part; 0: there is none.
+func (a *Archive) searchPart(p part, t time.Time) (sequence uint64, sure bool, err error) {
+	x, err := a.indexOf(p)
+	if err != nil {
+		return 0, false, err
+	}
+	for _, at := range x.places {
+		if moment(at.greatest).Before(t) {
+			continue
+		}
+		if a.isBroken(p, at) {
+			return at.first, false, nil
+		}
+		file, err := p.open()
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
-		for _, at := range x.places {
-			if moment(at.greatest).Before(t) {
-				continue
-			}
-			if a.isBroken(p, at) {
-				return at.first, nil
-			}
-			file, err := p.open()
-			if err != nil {
-				return 0, err
-			}
-			_, m, _, err := readBlock(file, at, a.coder)
-			file.Close()
-			if errors.Is(err, errDamaged) {
-				a.breaks(p, at, err)
-				return at.first, nil
-			}
-			if err != nil {
-				return 0, err
-			}
-			for _, e := range m.entries {
-				if !moment(e.time).Before(t) {
-					return e.sequence, nil
-				}
+		b, err := readPacked(file, at, a.coder)
+		file.Close()
+		if errors.Is(err, errDamaged) {
+			a.breaks(p, at, err)
+			return at.first, false, nil
+		}
+		if err != nil {
+			return 0, false, fmt.Errorf("archive: %w", err)
+		}
+		for _, e := range b.entries {
+			if !moment(e.time).Before(t) {
+				return e.sequence, true, nil
 			}
 		}
 	}
-	return s.span().Last + 1, nil
+	return 0, false, nil
 }

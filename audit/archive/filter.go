@@ -1,48 +1,52 @@
 package archive
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
-// filter is a list of subjects with NATS wildcards; an empty one matches all.
-type filter [][]string
+// filter is a list of subjects with NATS wildcards; an empty one matches all. There may
+// be thousands without wildcards.
+type filter struct {
+	names map[string]bool // without wildcards
+	wild  [][]string      // tokens
+	every bool
+}
 
 func newFilter(subjects []string) filter {
-	f := make(filter, 0, len(subjects))
+	f := filter{names: map[string]bool{}, every: len(subjects) == 0}
 	for _, s := range subjects {
-		f = append(f, strings.Split(s, "."))
+		tokens := strings.Split(s, ".")
+		switch {
+		case s == ">":
+			f.every = true
+		case slices.Contains(tokens, "*") || slices.Contains(tokens, ">"):
+			f.wild = append(f.wild, tokens)
+		default:
+			f.names[s] = true
+		}
 	}
 	return f
 }
 
 // all reports whether every subject matches.
-func (f filter) all() bool {
-	for _, tokens := range f {
-		if len(tokens) == 1 && tokens[0] == ">" {
-			return true
-		}
-	}
-	return len(f) == 0
-}
+func (f filter) all() bool { return f.every }
 
-// literals returns the subjects themselves when none has a wildcard.
-func (f filter) literals() ([]string, bool) {
-	var plain []string
-	for _, tokens := range f {
-		for _, token := range tokens {
-			if token == "*" || token == ">" {
-				return nil, false
-			}
-		}
-		plain = append(plain, strings.Join(tokens, "."))
+// literals returns the subjects themselves, sorted, when none has a wildcard.
+func (f filter) literals() (names []string, plain bool) {
+	if f.every || len(f.wild) > 0 {
+		return nil, false
 	}
-	return plain, len(f) > 0
+	return slices.Sorted(maps.Keys(f.names)), true
 }
 
 // match reports whether one of the filters matches.
 func (f filter) match(subject string) bool {
-	if len(f) == 0 {
+	if f.every || f.names[subject] {
 		return true
 	}
-	for _, tokens := range f {
+	for _, tokens := range f.wild {
 		if matches(tokens, subject) {
 			return true
 		}

@@ -56,9 +56,11 @@ func (w *Writer) begin(ctx context.Context, h audit.History) (audit.Span, error)
 		return span, err
 	}
 	w.knows(span.Last)
+	w.stream = span
 	last := w.last
 	if last == 0 {
-		return span, nil
+		w.manifest.Began = span.Began
+		return span, w.store()
 	}
 	if span.Last < last {
 		return span, fmt.Errorf("%w: it ends with #%d, before what is archived (#%d): wait until it was recovered, or archive it to another folder", ErrOtherStream, span.Last, last)
@@ -199,6 +201,7 @@ func (w *Writer) add(m registry.Stored) error {
 	}
 	if last > 0 && m.Sequence > last+1 {
 		gap := between(last, at, m.Sequence, m.Time)
+		gap.Anew = gap.Last < w.stream.Began
 		w.options.Logger.Warn("the stream does not hold what comes next any more: the archive has a gap", "first", gap.First, "last", gap.Last)
 		w.noteGaps([]Gap{gap})
 	}
@@ -258,7 +261,7 @@ func (w *Writer) flush() error {
 }
 
 func (w *Writer) beginTail(mark *Break) error {
-	t, err := makeTail(w.dir, header{Archive: w.manifest.Archive, Number: w.manifest.next(), After: w.manifest.chain(), Break: mark})
+	t, err := makeTail(w.dir, header{Archive: w.manifest.Archive, Number: w.manifest.next(), After: w.manifest.chain(), Began: w.manifest.Began, Break: mark})
 	if err != nil {
 		return fmt.Errorf("archive %s: %w", w.dir, err)
 	}

@@ -42,6 +42,7 @@ type header struct {
 	Archive string `json:"archive"` // names the archive at random
 	Number  uint64 `json:"number"`  // of the segment, from 1
 	After   string `json:"after"`   // the chain of the segments before it, hex; "" for the first
+	Began   uint64 `json:"began"`   // the first sequence that the stream ever had, when the archive began
 	Break   *Break `json:"break,omitempty"`
 }
 

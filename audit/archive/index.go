@@ -204,8 +204,7 @@ func parseIndex(raw []byte, end int64) (*index, error) {
 // chosen calls each with the number of every subject that a filter matches.
 func (x *index) chosen(f filter, each func(n int)) {
 	if literals, plain := f.literals(); plain {
-		slices.Sort(literals)
-		for _, subject := range slices.Compact(literals) {
+		for _, subject := range literals {
 			if n, found := slices.BinarySearch(x.subjects, subject); found {
 				each(n)
 			}

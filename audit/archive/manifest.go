@@ -22,6 +22,7 @@ import (
 type manifest struct {
 	Format   int     `json:"format"`
 	Archive  string  `json:"archive"`
+	Began    uint64  `json:"began"`   // see audit.Span
 	Dropped  dropped `json:"dropped"` // by retention
 	segments []sealed
 }
@@ -203,7 +204,7 @@ func loadManifest(dir string) (m manifest, faults []error, err error) {
 			continue
 		}
 		s.Chain = chain(h.After, s.Digest)
-		m.Archive = h.Archive
+		m.Archive, m.Began = h.Archive, h.Began
 		m.segments = append(m.segments, s)
 	}
 	return m, faults, nil

@@ -92,13 +92,21 @@ func (w *walker) all(s state) (moved bool, err error) {
 		case p.tail != nil || w.archive.dropped(p):
 			return true, nil
 		default:
-			w.archive.fault("%s is missing: #%d to #%d can't be answered; restore it from a copy", filepath.Join(p.dir, p.File), p.First, p.Last)
+			w.archive.misses(p)
 			w.miss(p.First, p.Last)
 		}
 		w.begun = true
 		w.next = max(w.next, p.Last+1)
 	}
 	return false, nil
+}
+
+// misses notes a segment that is not there.
+func (a *Archive) misses(p part) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.missing[p.Number] = true
+	a.tell(fmt.Errorf("%s is missing: #%d to #%d can't be answered; restore it from a copy", filepath.Join(p.dir, p.File), p.First, p.Last))
 }
 
 // dropped reports whether retention has taken a part.
@@ -224,39 +232,71 @@ type pick struct {
 // is the one before: see [Archive.Faults].
 func (a *Archive) Latest(ctx context.Context, before uint64, filters ...string) iter.Seq2[registry.Stored, error] {
 	return func(yield func(registry.Stored, error) bool) {
-		for range 10 {
-			s, err := a.now()
-			if err != nil {
-				yield(registry.Stored{}, err)
-				return
-			}
-			picks, err := a.picks(ctx, s, before, newFilter(filters))
-			begun, ended := false, false
-			if err == nil {
-				err = a.fetch(ctx, s, picks, func(m registry.Stored) bool {
-					begun = true
-					ended = !yield(m, nil)
-					return !ended
-				})
-			}
-			if ended || err == nil {
-				return
-			}
-			if begun || !errors.Is(err, fs.ErrNotExist) { // else it was sealed or dropped meanwhile
-				yield(registry.Stored{}, err)
-				return
+		s, picks, err := a.latest(ctx, before, newFilter(filters))
+		ended := false
+		if err == nil {
+			err = a.fetch(ctx, s, picks, func(m registry.Stored) bool {
+				ended = !yield(m, nil)
+				return !ended
+			})
+		}
+		if err != nil && !ended {
+			yield(registry.Stored{}, err)
+		}
+	}
+}
+
+// latest finds the last message of each subject before a sequence in the archive as it
+// is now, and opens the files that they stand in.
+func (a *Archive) latest(ctx context.Context, before uint64, f filter) (state, []pick, error) {
+	for range 10 {
+		s, err := a.now()
+		if err != nil {
+			return s, nil, err
+		}
+		picks, err := a.picks(ctx, s, before, f)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return s, picks, err
+		}
+	}
+	return state{}, nil, fmt.Errorf("archive %s: its files change faster than they can be read", a.dir)
+}
+
+// holes returns the ranges that are known to be unreadable, and those that were archived
+// once and lost before they were sealed.
+func (a *Archive) holes(s state) [][2]uint64 {
+	var out [][2]uint64
+	for _, p := range s.parts {
+		for _, g := range p.Gaps {
+			if g.Damaged {
+				out = append(out, [2]uint64{g.First, g.Last})
 			}
 		}
-		yield(registry.Stored{}, fmt.Errorf("archive %s: its files change faster than they can be read", a.dir))
+		x := p.tail
+		a.mu.Lock()
+		if known := a.indexes[p.Number]; x == nil && known != nil {
+			x = known.index
+		}
+		missing := a.missing[p.Number]
+		a.mu.Unlock()
+		switch {
+		case missing:
+			out = append(out, [2]uint64{p.First, p.Last})
+		case x != nil:
+			for _, at := range x.places {
+				if a.isBroken(p, at) {
+					out = append(out, [2]uint64{at.first, at.last})
+				}
+			}
+		}
 	}
+	return out
 }
 
 // picks finds the last message of each subject before a sequence, of those that can be
 // read. They are in the order of their sequences.
 func (a *Archive) picks(ctx context.Context, s state, before uint64, f filter) ([]pick, error) {
 	literals, plain := f.literals()
-	slices.Sort(literals)
-	literals = slices.Compact(literals)
 	for {
 		found, seen := []pick(nil), map[string]bool{}
 		for n := len(s.parts) - 1; n >= 0; n-- {
@@ -269,7 +309,7 @@ func (a *Archive) picks(ctx context.Context, s state, before uint64, f filter) (
 			}
 			x, err := a.indexOf(p)
 			if errors.Is(err, fs.ErrNotExist) && p.tail == nil && !a.dropped(p) {
-				a.fault("%s is missing: #%d to #%d can't be answered; restore it from a copy", filepath.Join(p.dir, p.File), p.First, p.Last)
+				a.misses(p)
 				continue
 			}
 			if err != nil {

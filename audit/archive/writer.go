@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -53,7 +54,24 @@ type Gap struct {
 	Before time.Time `json:"before"` // when the message before it was stored; zero: there is none
 	After  time.Time `json:"after"`  // when the one behind it was
 
+	Anew    bool `json:"anew,omitempty"`    // the stream was made anew and begins behind it
 	Damaged bool `json:"damaged,omitempty"` // it was archived, and could not be read any more
+}
+
+// String returns a sentence for a person.
+func (g Gap) String() string {
+	when := "before " + g.After.Format(time.RFC3339)
+	if !g.Before.IsZero() {
+		when = "between " + g.Before.Format(time.RFC3339) + " and " + g.After.Format(time.RFC3339)
+	}
+	what := fmt.Sprintf("#%d to #%d (%s) are not in the archive: ", g.First, g.Last, when)
+	switch {
+	case g.Damaged:
+		return what + "they were damaged before their segment was sealed; answers about that time, and up to a day later, may lack something"
+	case g.Anew:
+		return what + "the stream was made anew and begins behind them; what the former one held beyond is not known"
+	}
+	return what + "the stream did not hold them any more when it was archived; answers about that time, and up to a day later, may lack something"
 }
 
 // Break is a place where the stream was replaced: from After on, what was archived
@@ -82,6 +100,7 @@ type Writer struct {
 	release  func() error
 	manifest manifest
 	tail     *tail           // nil: none is begun
+	stream   audit.Span      // as it was when reading began
 	latest   registry.Stored // the last message; Sequence 0: there is none, or it can't be read
 	greatest time.Time       // the latest time of all messages
 	last     uint64          // sequence of the last message that was written
