@@ -135,6 +135,7 @@ func TestMassWithdrawal(t *testing.T) {
 			}
 
 			var told []string
+			var last registry.Brake
 			for _, message := range m.audit(t) {
 				if message.Fact.Kind == registry.KindNote && message.Fact.Name == registry.NoteBrake {
 					b, err := registry.ParseBrake(*message.Event.Note)
@@ -142,7 +143,10 @@ func TestMassWithdrawal(t *testing.T) {
 						t.Fatal(err)
 					}
 					if b.ID == h.ID {
-						told = append(told, string(b.State)+" by "+b.By)
+						if b.State == registry.BrakeHeld && last.State == registry.BrakeHeld && b.Services > last.Services {
+							told = told[:len(told)-1] // on a slow machine it is told before all of it has gone, and then grows
+						}
+						told, last = append(told, string(b.State)+" by "+b.By), b
 					}
 				}
 			}
