@@ -60,6 +60,7 @@ func (a *Agent) Reload(settings Settings) {
 func (a *Agent) Status() Status {
 	s := a.status.get()
 	s.Drifts, s.Holds = a.intake.counters()
+	s.OrdersFault = a.orders.fault()
 	r := a.intake.latest()
 	s.RegistryKnown, s.RegistryFault = r.known, r.fault
 	return s

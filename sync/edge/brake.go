@@ -88,6 +88,7 @@ type hold struct {
 	by     string
 	reason string
 	grew   []string // ids of what it has grown from, the latest maxGrew
+	rest   bool     // it is what a takeover found left of it, and little: it passes as soon as it may
 
 	known   map[registry.ServiceKey]time.Time // all of which something was held at any time, and when it came in; zero: with the beginning
 	content registry.Digest                   // of what is held, when it was last looked at
@@ -294,9 +295,15 @@ func (b *brake) review(now time.Time) {
 	}
 }
 
+// overdue reports whether something is held whose time is up.
+func (b *brake) overdue(now time.Time) bool {
+	h := b.hold
+	return h != nil && !h.until.IsZero() && (h.rest || !now.Before(h.until))
+}
+
 // tick lets pass whose time is up, and returns what stands otherwise now.
 func (b *brake) tick(now time.Time) []registry.ServiceKey {
-	if h := b.hold; h != nil && !h.until.IsZero() && !now.Before(h.until) {
+	if b.overdue(now) {
 		return b.release(registry.BrakePassed, "", "")
 	}
 	return nil
@@ -363,7 +370,9 @@ func (b *brake) finish(told registry.Brake) {
 // resume takes the first words after a takeover, where what the stream believes
 // stands, and the last note; noted is zero where the stream has lost that. The same
 // loss goes on to be held under the same id, and for no longer than it was said. What
-// is left of a loss that was rejected does so, too.
+// is left of a loss that was rejected does so, too. Where a little more went it gets
+// another id, for nobody has decided about that, and no new time. What is left and too
+// little to be held by itself passes once it is known that nobody has rejected it.
 func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted time.Time) {
 	b.absorb(now, words)
 	lost := b.window.losses(now, b.said)
@@ -373,13 +382,23 @@ func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted t
 		b.goOn(now, lost, last, noted)
 		return
 	case brakes:
+		more := open && b.littleMore(now, lost, last)
 		if b.judge(now); b.hold != nil {
 			if open {
 				b.hold.grewFrom(last.ID, nil)
-				if last.Until.IsZero() {
-					b.hold.until = time.Time{}
-				}
 			}
+			switch {
+			case open && last.Until.IsZero():
+				b.hold.until = time.Time{}
+			case more:
+				b.hold.since, b.hold.of = last.Since, tally{last.OfServices, last.OfInstances}
+				b.hold.until = earliest(b.hold.until, last.Until)
+			}
+			return
+		}
+		if open {
+			b.goOn(now, lost, last, noted)
+			b.hold.rest = true
 			return
 		}
 	}
@@ -408,6 +427,19 @@ func (b *brake) goesOn(now time.Time, lost map[registry.ServiceKey]*loss, last r
 	}
 	return last.State == registry.BrakeRejected &&
 		(held <= last.Instances || !b.rules.tooMuch(tallyOf(lost), b.window.base(now)))
+}
+
+// littleMore reports whether what is lost at a takeover is, by all that can be told, what
+// the last note tells of and so little besides that it would not be held by itself.
+func (b *brake) littleMore(now time.Time, lost map[registry.ServiceKey]*loss, last registry.Brake) bool {
+	held, named := 0, 0
+	for k, l := range lost {
+		if held += l.held; slices.Contains(last.Names, k.String()) {
+			named++
+		}
+	}
+	more := tally{len(lost) - last.Services, held - last.Instances}
+	return named == len(last.Names) && more.services >= 0 && more.instances >= 0 && !b.rules.tooMuch(more, b.window.base(now))
 }
 
 // goOn holds what is lost as the last note tells.

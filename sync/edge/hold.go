@@ -67,9 +67,9 @@ func (l *leader) brakeNow() {
 	if l.brake == nil {
 		return
 	}
-	told := l.agent.orders.current() // before obeying, or a decision could come in between
+	may := l.mayPass() // before obeying, or a decision could come in between
 	due := l.obey()
-	if told && l.agent.intake.latest().fault == nil { // else it may have been rejected, or the registry may have it all again and can't say so
+	if may {
 		due = append(due, l.brake.tick(l.clock.now())...)
 	}
 	for _, k := range due {
@@ -79,6 +79,30 @@ func (l *leader) brakeNow() {
 		l.describe(l.exports.current)
 		l.outbox.own = registry.CauseChange
 	}
+}
+
+// mayPass reports whether what is held and overdue may pass. Not while the registry can't
+// be read: it may have all of it again and can't say so. And not before it was told what
+// stands to a watch of orders that began after the time was up: one that began before
+// may have been cut off without noticing, and a rejection be on its way.
+func (l *leader) mayPass() bool {
+	if !l.brake.overdue(l.clock.now()) || l.agent.intake.latest().fault != nil {
+		l.asked = 0
+		return false
+	}
+	if l.asked == 0 {
+		l.asked = l.agent.orders.ask()
+	}
+	return l.agent.orders.heardIn(l.asked)
+}
+
+// stands returns what should stand of a service on the stream. What is gone, and was never
+// seen there, is missed by nobody.
+func (l *leader) stands(k registry.ServiceKey) *registry.Service {
+	if l.brake.said(k) == nil && l.outbox.believed[k] == nil && l.outbox.lost[k] == nil {
+		return nil
+	}
+	return l.brake.service(k)
 }
 
 // brakeDue returns a channel that fires when the brake has something to do.
@@ -107,10 +131,14 @@ func (l *leader) tell(e *registry.Event) {
 	note := told.Note(l.sentence(told))
 	e.Note, l.told = &note, registry.Stamp{Epoch: e.Epoch, Revision: e.Revision, Time: e.Time}
 	logger := l.agent.config.Logger.With("id", told.ID, "services", told.Services, "instances", told.Instances)
+	var until any = "somebody decides"
+	if !told.Until.IsZero() {
+		until = told.Until
+	}
 	switch told.State {
 	case registry.BrakeHeld:
 		logger.Warn("much was deregistered at once: what was known stands until it is back, somebody decides, or time is up",
-			"services_before", told.OfServices, "instances_before", told.OfInstances, "until", told.Until)
+			"services_before", told.OfServices, "instances_before", told.OfInstances, "until", until)
 	case registry.BrakeRejected:
 		logger.Warn("what is held back was no truth, somebody says: it stands until the registry has it again", "by", told.By, "reason", told.Reason)
 	case registry.BrakeReturned:

@@ -167,6 +167,96 @@ func TestARejectionOutlivesItsAgentThoughAPartCameBack(t *testing.T) {
 	}
 }
 
+// The order came while nobody was there to note it. What is left is little by itself, and
+// went although somebody had said that it is not gone.
+func TestARejectionWhileNoAgentRanCountsThoughAPartCameBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		left     int
+		deaf     bool
+		decision string
+	}{
+		"little is left":                   {95, false, registry.Reject},
+		"little is left, orders come late": {95, true, registry.Reject},
+		"nobody decided, orders come late": {95, true, ""},
+		"much is left":                     {60, false, registry.Reject},
+		"much is left, orders come late":   {60, true, registry.Reject},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+				a, hear := w.start("one"), make(chan struct{})
+				b := w.lose(t)
+				a.kill()
+				<-a.ended
+				if test.decision != "" {
+					w.decide(test.decision, b.ID)
+				}
+				w.catalogue.replace(services(test.left)...)
+				a = w.prepare("two")
+				if test.deaf {
+					a.link.deaf = hear
+				}
+				a.run()
+				time.Sleep(30 * time.Second)
+				synctest.Wait()
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				close(hear)
+				if test.decision == "" {
+					w.ends(t, b.ID, registry.BrakePassed)
+					return
+				}
+				time.Sleep(24 * time.Hour)
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				if got, open := w.heldBack(); !open || !got.Until.IsZero() {
+					t.Errorf("%+v", got)
+				}
+				w.catalogue.replace(services(100)...)
+				got, _ := w.heldBack()
+				w.ends(t, got.ID, registry.BrakeReturned)
+			})
+		})
+	}
+}
+
+// Who flaps from agent to agent while a little goes now and then would keep for ever what
+// is gone.
+func TestALittleMoreThatWentDuringATakeoverGetsNoNewTime(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		b := w.lose(t)
+		for n := range 3 {
+			time.Sleep(3 * time.Minute)
+			a.stop()
+			w.catalogue.replace(services(49 - n)...)
+			a = w.start("two")
+			time.Sleep(5 * time.Second)
+			w.mustStand(t, registry.NewSnapshot("", services(100)...))
+			got, _ := w.heldBack()
+			if !got.Until.Equal(b.Until) || !got.Since.Equal(b.Since) || got.Services != 51+n {
+				t.Errorf("%+v, want it to pass at %v", got, b.Until)
+			}
+		}
+		time.Sleep(time.Until(b.Until))
+		got, _ := w.heldBack()
+		w.ends(t, got.ID, registry.BrakePassed)
+	})
+}
+
+// Much more is another loss: somebody is to have the whole time to look at it.
+func TestMuchMoreThatWentDuringATakeoverGetsItsOwnTime(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		b := w.lose(t)
+		time.Sleep(10 * time.Minute)
+		a.stop()
+		w.catalogue.replace(services(10)...)
+		w.start("two")
+		time.Sleep(5 * time.Second)
+		if got, _ := w.heldBack(); got.Until.Sub(b.Until) < 10*time.Minute-time.Second || got.Services != 90 {
+			t.Errorf("%+v, want it to pass 10 min after %v", got, b.Until)
+		}
+	})
+}
+
 // Its time is over when the next agent starts, and orders come to that one late: nobody
 // knows yet whether it was rejected.
 func TestWhatIsHeldBackPassesOnlyOnceOrdersWereHeard(t *testing.T) {
@@ -250,6 +340,69 @@ func TestAFirstReadingThatLacksMuchIsHeldBack(t *testing.T) {
 		}
 		w.decide(registry.Approve, b.ID)
 		w.ends(t, b.ID, registry.BrakeApproved)
+	})
+}
+
+// A backup that is restored knows nothing of the hold, or an older word about it, and
+// perhaps not all that is held: the agent knows better.
+func TestWhatIsHeldBackOutlivesARestoredBackup(t *testing.T) {
+	for name, test := range map[string]struct {
+		grown    bool // a part of what is held is younger than the backup
+		rejected bool
+		told     bool // the backup has the first note
+	}{
+		"it waits":                             {},
+		"it waits, and a part of it is young":  {grown: true},
+		"it was rejected":                      {rejected: true},
+		"it was rejected, and a part is young": {grown: true, rejected: true},
+		"it was rejected after the backup":     {rejected: true, told: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := 100
+			if test.grown {
+				first = 60
+			}
+			inWorld(t, newWorld(services(first)...), func(t *testing.T, w *world) {
+				w.start("one")
+				time.Sleep(time.Hour)
+				kept := len(w.memory.history())
+				w.catalogue.replace(services(100)...)
+				time.Sleep(time.Hour)
+				b := w.lose(t)
+				if test.told {
+					kept = len(w.memory.history())
+				}
+				if test.rejected {
+					w.decide(registry.Reject, b.ID)
+					time.Sleep(5 * time.Second)
+				}
+				b, _ = w.heldBack()
+				w.memory.cut(len(w.memory.history()) - kept)
+				time.Sleep(time.Minute)
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				if got, open := w.heldBack(); !open || got.ID != b.ID || got.State != b.State || got.Services != 50 || !got.Until.Equal(b.Until) {
+					t.Errorf("%+v, want %+v", got, b)
+				}
+				if test.rejected {
+					time.Sleep(24 * time.Hour)
+					w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				}
+			})
+		})
+	}
+}
+
+// What was withdrawn before is no loss when a backup shows it again.
+func TestARestoredBackupBringsNoGhosts(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		w.start("one")
+		kept := len(w.memory.history())
+		b := w.lose(t)
+		w.decide(registry.Approve, b.ID)
+		w.ends(t, b.ID, registry.BrakeApproved)
+		w.memory.cut(len(w.memory.history()) - kept)
+		time.Sleep(time.Minute)
+		w.mustEqual(t, w.catalogue.now())
 	})
 }
 

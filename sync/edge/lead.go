@@ -29,6 +29,7 @@ type leader struct {
 	brake   *brake           // what of it should stand on the stream; nil likewise
 	alarm   <-chan time.Time // when the brake has something to do; nil: not set
 	alarmAt time.Time
+	asked   uint64            // the watch of orders that is to tell whether what is overdue may pass; 0: nothing is
 	noted   registry.Brake    // what the stream says of the brake, as the epoch begins; zero: nothing
 	notedAt time.Time         // when that was stored
 	notedAs registry.Stamp    // by which message
@@ -133,7 +134,7 @@ func (l *leader) want(r reading) []registry.ServiceKey {
 		l.outbox.own = registry.CauseChange
 	}
 	l.seen = r.seen
-	l.outbox.wanted, l.outbox.index = l.brake.service, r.snapshot.Index()
+	l.outbox.wanted, l.outbox.index = l.stands, r.snapshot.Index()
 	return touched
 }
 
@@ -272,10 +273,22 @@ func (l *leader) sayPhase() {
 	case r.fault != nil:
 		l.renewal.say(registry.PhaseRegistryDown, r.fault.Error())
 	case l.synced:
-		l.renewal.say(registry.PhaseSynced, l.heldBack())
+		l.renewal.say(registry.PhaseSynced, l.remarks())
 	default:
 		l.renewal.say(registry.PhaseSyncing, "")
 	}
+}
+
+// remarks is what an operator is to know although all is published; "" when there is nothing.
+func (l *leader) remarks() string {
+	held, fault := l.heldBack(), l.agent.orders.fault()
+	switch {
+	case fault == nil:
+		return held
+	case held == "":
+		return "orders can't be read: " + fault.Error()
+	}
+	return held + "; orders can't be read: " + fault.Error()
 }
 
 // refuse passes on what the policy refuses.

@@ -40,6 +40,8 @@ type link struct {
 	last   kept // acknowledged
 
 	deaf <-chan struct{}         // no order arrives until it is closed; nil: all do
+	lags bool                    // orders arrive only some seconds after nothing was down any more
+	deny error                   // orders can't be followed; nil: they can
 	hush context.CancelCauseFunc // ends the watch of orders
 }
 
@@ -304,8 +306,11 @@ func (k *link) WatchOrders(ctx context.Context, f func(registry.Message)) error 
 	defer hush(nil)
 	k.mu.Lock()
 	k.hush = hush
-	deaf := k.deaf
+	deaf, deny := k.deaf, k.deny
 	k.mu.Unlock()
+	if deny != nil {
+		return errors.Join(deny, sleep(ctx, callBound))
+	}
 	if deaf != nil {
 		select {
 		case <-deaf:
@@ -313,5 +318,30 @@ func (k *link) WatchOrders(ctx context.Context, f func(registry.Message)) error 
 			return context.Cause(ctx)
 		}
 	}
-	return k.memory.waitForOrders(ctx, cluster, f)
+	first := true
+	return k.memory.waitForOrders(ctx, cluster, func(m registry.Message) {
+		k.await(ctx, first)
+		if first = first && m.Sequence != 0; ctx.Err() == nil {
+			f(m)
+		}
+	})
+}
+
+// await waits until nothing is down; a watch that stood meanwhile goes on some seconds later.
+func (k *link) await(ctx context.Context, fresh bool) {
+	for waited := false; ctx.Err() == nil; waited = true {
+		k.mu.Lock()
+		down, lags := k.down, k.lags
+		k.mu.Unlock()
+		switch {
+		case !lags:
+			return
+		case !down:
+			if waited && !fresh {
+				_ = sleep(ctx, 5*time.Second)
+			}
+			return
+		}
+		_ = sleep(ctx, 100*time.Millisecond)
+	}
 }

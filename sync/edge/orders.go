@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/election"
@@ -18,7 +19,11 @@ type orders struct {
 	mu    sync.Mutex     // guards what follows
 	brake registry.Order // the last decision; zero: none
 	leave registry.Order // the last word about leaving; zero: none
-	heard bool           // what stood when the watch began was told
+	watch uint64         // how many watches have begun
+	again context.CancelFunc
+	heard bool      // the latest was told what stood when it began
+	deaf  time.Time // since when no watch was told anything; zero: the latest was
+	err   error     // why, when that is long ago; else nil
 }
 
 // ordered is an order to compare all.
@@ -31,16 +36,18 @@ func newOrders() *orders {
 	return &orders{resync: make(chan ordered, 1), changed: make(chan struct{}, 1)}
 }
 
-// take notes an order, or that what stood was told. It does not block.
-func (o *orders) take(m registry.Message) {
+// take notes an order, or that what stood was told. It does not block. It returns true
+// when that ends a fault.
+func (o *orders) take(m registry.Message) (mended bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if m.Sequence == 0 {
-		o.heard = true
+		mended = o.err != nil
+		o.heard, o.deaf, o.err = true, time.Time{}, nil
 		wake(o.changed)
 	}
 	if m.Event == nil || m.Event.Order == nil {
-		return
+		return mended
 	}
 	switch order := *m.Event.Order; order.Kind {
 	case registry.OrderResync:
@@ -55,6 +62,7 @@ func (o *orders) take(m registry.Message) {
 		o.leave = order
 		wake(o.changed)
 	}
+	return mended
 }
 
 // standing returns the last decision about the brake, and the order by which the
@@ -65,19 +73,55 @@ func (o *orders) standing() (decision, leave registry.Order, left bool) {
 	return o.brake, o.leave, o.leave.Kind != "" && !o.leave.Lifted
 }
 
-// begin notes that a watch begins: something may have been ordered that is yet to be told.
-func (o *orders) begin() {
+// begin notes that a watch begins: something may have been ordered that is yet to be
+// told. Again ends that watch, so that another one begins.
+func (o *orders) begin(again context.CancelFunc) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.watch++
+	o.heard, o.again = false, again
+}
+
+// ask makes another watch begin, and returns which.
+func (o *orders) ask() (watch uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.heard = false
+	if o.again != nil {
+		o.again()
+	}
+	return o.watch + 1
 }
 
-// current reports whether nothing was ordered that this agent has still to be told.
-// Nothing is withdrawn for lack of a decision before.
-func (o *orders) current() bool {
+// heardIn reports whether that watch, or a later one, was told what stands, and nothing
+// ended it since.
+func (o *orders) heardIn(watch uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.heard
+	return o.heard && o.watch >= watch
+}
+
+// fail notes that a watch ended. It returns true once, when nothing was heard for longer than patience.
+func (o *orders) fail(err error, patience time.Duration) (news bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.deaf.IsZero() {
+		o.deaf = time.Now()
+	}
+	if time.Since(o.deaf) < patience {
+		return false
+	}
+	news = o.err == nil
+	o.err = err
+	wake(o.changed)
+	return news
+}
+
+// fault tells why nothing is heard of orders, for long; nil when it is.
+func (o *orders) fault() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // followOrders listens until ctx ends. Whenever the watch begins anew it is told again
@@ -85,13 +129,18 @@ func (o *orders) current() bool {
 func (a *Agent) followOrders(ctx context.Context) {
 	retry := a.config.Timing.backoff()
 	for ctx.Err() == nil {
-		a.orders.begin()
-		err := a.log.WatchOrders(ctx, func(m registry.Message) {
+		watch, again := context.WithCancel(ctx)
+		a.orders.begin(again)
+		err := a.log.WatchOrders(watch, func(m registry.Message) {
 			retry.Reset()
-			a.orders.take(m)
+			if a.orders.take(m) {
+				a.config.Logger.Info("orders can be read again")
+			}
 		})
-		if err != nil && ctx.Err() == nil {
-			a.config.Logger.Debug("orders can't be followed", "err", err)
+		asked := watch.Err() != nil
+		again()
+		if err != nil && !asked && a.orders.fail(err, a.config.Timing.Lapse) {
+			a.config.Logger.Warn("orders can't be read: none is obeyed, and nothing that is held back passes by itself", "err", err)
 		}
 		if !election.Pause(ctx, retry.NextBackOff()) {
 			return

@@ -32,6 +32,7 @@ type Status struct {
 	RegistryKnown bool
 	RegistryFault error // why the registry can't be read or trusted; nil when it can
 	StreamFault   error // why the stream takes nothing from this agent; nil when it does
+	OrdersFault   error // why nothing is heard of what was ordered, for long; nil when it is
 
 	Published map[registry.Cause]uint64 // events acknowledged
 	Takeovers uint64

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -28,6 +29,7 @@ type world struct {
 	timing    edge.Timing
 	brake     edge.BrakeRules
 	refused   func(*registry.Refusal)
+	log       io.Writer // takes what agents log; nil: nobody does
 	agents    []*agent
 }
 
@@ -79,6 +81,9 @@ func (w *world) prepare(name string) *agent {
 		source: newSource(w.catalogue), ended: make(chan struct{}),
 	}
 	logger := slog.New(slog.DiscardHandler)
+	if w.log != nil {
+		logger = slog.New(slog.NewTextHandler(w.log, nil))
+	}
 	if os.Getenv("EDGE_TEST_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("agent", name)
 	}
