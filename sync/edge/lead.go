@@ -79,9 +79,13 @@ func (l *leader) follow(ctx context.Context) error {
 		case <-l.agent.reloaded:
 			l.reload()
 		case <-guard.C:
-			err = l.guard(ctx)
+			if len(orders) == 0 { // else all is compared at once, in a new epoch
+				err = l.guard(ctx)
+			}
 		case <-compare.C:
-			err = l.compare(ctx)
+			if len(orders) == 0 {
+				err = l.compare(ctx)
+			}
 		}
 		if err != nil {
 			return err
