@@ -60,7 +60,7 @@ func attempt(ctx context.Context, address netip.Addr, p plan) (path time.Duratio
 	began := time.Now()
 	conn, err := dialer.DialContext(ctx, "tcp", target.String())
 	if err != nil {
-		return 0, err
+		return 0, noWay(err, func() error { return look(ctx, target) })
 	}
 	path = time.Since(began)
 	if t, ok := conn.(*net.TCPConn); ok {
@@ -153,7 +153,8 @@ func readStatus(answer io.Reader) (int, error) {
 	return 0, errors.New("no HTTP answer: only interim ones")
 }
 
-// isLocal reports whether an error tells of this machine and not of the gateway.
+// isLocal reports whether an error tells of what this machine lacks at the moment, and not
+// of the gateway. That it has no way there is [errNoWay].
 func isLocal(err error) bool {
 	for _, lack := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
 		if errors.Is(err, lack) {

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -75,6 +76,8 @@ type gateway struct {
 	preferred int       // the address that was reached last
 	pending   int       // addresses whose results are missing in this round
 	lacking   bool      // in this round something was missing on this machine
+	noWay     error     // in this round this machine had no way to some address; nil: it had to all
+	noWays    int       // rounds in a row in which it had none to any
 	fault     string    // of the first address that was not reached in this round
 
 	judge     judge
@@ -193,7 +196,7 @@ func (p *Prober) pick(l *line, now time.Time) (j job, ok bool) {
 	}
 	p.noteLag(l, now.Sub(g.due))
 	g.round++
-	g.began, g.pending, g.lacking, g.fault = now, 1, false, ""
+	g.began, g.pending, g.lacking, g.noWay, g.fault = now, 1, false, nil, ""
 	return job{gateway: g, round: g.round, address: g.preferred}, true
 }
 
@@ -248,10 +251,13 @@ func (p *Prober) take(j job, path time.Duration, err error, now time.Time) {
 		p.end(g, true, now)
 		return
 	}
-	if isLocal(err) {
+	switch {
+	case errors.Is(err, errNoWay):
+		g.noWay = err
+	case isLocal(err):
 		g.lacking = true
 		p.sayLack(err)
-	} else if g.fault == "" {
+	case g.fault == "":
 		g.fault = explain(err, netip.AddrPortFrom(g.addresses[j.address], g.plan.port), p.config.Timeout)
 	}
 	g.pending--
@@ -278,6 +284,8 @@ func (p *Prober) end(g *gateway, good bool, now time.Time) {
 	g.round++ // what is still on its way comes too late
 	g.line.queue.push(g, next(g.began, now, p.config.Interval, p.random()))
 	p.share.moved(g.line, now)
+	noWays := g.noWays
+	g.noWays = 0
 	switch {
 	case good:
 		p.counts.Reached++
@@ -285,11 +293,29 @@ func (p *Prober) end(g *gateway, good bool, now time.Time) {
 	case g.lacking:
 		p.counts.Local++
 		return // nothing is known
+	case g.noWay != nil && g.fault == "": // what could be tried tells, if anything could
+		p.counts.Local++
+		p.pass(g, noWays+1)
+		return
 	default:
 		p.counts.Failed++
 	}
 	g.failure = g.fault
 	if g.judge.take(good, p.config.Rise, p.config.Fall, now) {
+		p.turn(g.cluster)
+	}
+}
+
+// pass ends a round in which this machine had no way to a gateway, the last of so many in a
+// row. Unlike what it lacks for a moment that may last: what was known is known no more
+// then. p.mu is held.
+func (p *Prober) pass(g *gateway, rounds int) {
+	g.noWays = rounds
+	if rounds == p.config.Fall && p.once("no way to gateways of "+string(g.cluster)) {
+		p.config.Logger.Warn("gateways can't be probed from this machine, which has no way there and so no vote on them", "cluster", string(g.cluster), "gateway", g.name, "err", g.noWay)
+	}
+	if rounds >= p.config.Fall && g.judge.standing != unknown {
+		g.judge, g.failure = judge{}, ""
 		p.turn(g.cluster)
 	}
 }
