@@ -26,10 +26,10 @@ type chunk struct {
 	done    chan struct{}
 }
 
-func (c *chunk) decode() {
+func (c *chunk) decode(d *stream.StoredDecoder) {
 	c.decoded = make([]registry.Message, len(c.stored))
 	for n, s := range c.stored {
-		c.decoded[n] = stream.Decode(s.Subject, s.Header, s.Body, s.Sequence, s.Time)
+		c.decoded[n] = d.Decode(s)
 	}
 	c.stored = nil
 	close(c.done)
@@ -55,8 +55,9 @@ func decoded(ctx context.Context, all iter.Seq2[registry.Stored, error]) iter.Se
 		})
 		for range decoders {
 			wg.Go(func() {
+				d := stream.NewStoredDecoder()
 				for c := range work {
-					c.decode()
+					c.decode(d)
 				}
 			})
 		}

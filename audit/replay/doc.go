@@ -1,8 +1,8 @@
 // Package replay lives through a part of the history again: a registry of its own, and
 // a DNS server of its own that a real client can be pointed at.
 //
-//	History ─Latest→ what stood at From ─┐
-//	History ─Read→ chunks ─decode→ ──────┴─pace→ Fold → Store → dnsserver
+//	History ─At→ what stood at From ─┐
+//	History ─Read→ chunks ─decode→ ──┴─pace→ Fold → Store → dnsserver
 //
 // What it promises:
 //

@@ -25,7 +25,7 @@ func (m memory) Span(context.Context) (audit.Span, error) {
 		return audit.Span{First: 1}, nil
 	}
 	last := m[len(m)-1]
-	return audit.Span{First: m[0].Sequence, Last: last.Sequence, Begin: m[0].Time, End: last.Time}, nil
+	return audit.Span{Began: m[0].Sequence, First: m[0].Sequence, Last: last.Sequence, Begin: m[0].Time, End: last.Time}, nil
 }
 
 func (m memory) SequenceAt(_ context.Context, t time.Time) (uint64, error) {

@@ -25,25 +25,22 @@ const publishing = 20 * time.Millisecond
 
 func newPlayer(config Config) *player {
 	return &player{
-		config: config, fold: registry.NewFold(),
+		config:   config,
 		progress: Progress{Phase: Beginning, At: config.From.Time, From: config.From.Time, To: config.To.Time},
 	}
 }
 
-// begin reads what stood at From.
+// begin finds out what stood at From. A message that nobody could use took nothing away
+// from what stood before it, which the last message of each subject alone does not tell.
 func (p *player) begin(ctx context.Context) error {
-	messages := decoded(ctx, p.config.History.Latest(ctx, p.config.From.Sequence+1))
-	for batch, err := range messages {
-		if err != nil {
-			return err
-		}
-		for _, m := range batch {
-			p.apply(m)
-			p.progress.Stood++
-		}
-		p.tellSometimes()
+	v, err := audit.At(ctx, p.config.History, p.config.From)
+	if err != nil {
+		return err
 	}
+	facts := v.Facts()
+	p.fold = registry.Restore(facts, p.config.From.Sequence)
 	p.fold.Synced()
+	p.progress.Stood, p.progress.Sequence, p.dirty = len(facts), p.config.From.Sequence, true
 	p.publish()
 	return nil
 }

@@ -47,7 +47,7 @@ type Phase string
 
 // The phases, in their order.
 const (
-	Beginning Phase = "beginning" // reading what stood at From
+	Beginning Phase = "beginning" // finding out what stood at From
 	Living    Phase = "living"    // applying what came
 	Over      Phase = "over"      // To is reached
 )
@@ -57,9 +57,9 @@ type Progress struct {
 	Phase       Phase
 	Sequence    uint64        // applied last
 	At          time.Time     // where its clock is, within the history
-	Stood       int           // messages that made what stood at From
+	Stood       int           // facts that stood at From
 	Events      int           // applied since then
-	Unusable    int           // of all messages, those that can't be used
+	Unusable    int           // messages since then that can't be used
 	Took        time.Duration // since Living began
 	From, To    time.Time
 	FirstUnused error // why the first of the Unusable was refused; nil: none was
@@ -87,7 +87,8 @@ func (p Progress) Done() float64 {
 
 // Run replays, and returns how far it came. It blocks until To is reached and, with
 // Stay, until ctx ends, which is no error then. Before that the end of ctx is one: its
-// cause. Everything it started has ended when it returns.
+// cause. A From that the history does not reach back to is an [*audit.TooEarlyError].
+// Everything it started has ended when it returns.
 func Run(ctx context.Context, config Config) (Progress, error) {
 	switch {
 	case config.To.Sequence < config.From.Sequence || config.To.Time.Before(config.From.Time):

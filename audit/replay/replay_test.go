@@ -33,7 +33,7 @@ func someHistory(tb testing.TB) memory {
 func TestReplayEndsWhereTheHistoryWas(t *testing.T) {
 	t.Parallel()
 	h := someHistory(t)
-	for _, reach := range [][2]uint64{{5, uint64(len(h))}, {1, 12}, {20, 40}, {30, 30}} {
+	for _, reach := range [][2]uint64{{5, uint64(len(h))}, {1, 12}, {20, 40}, {30, 30}, {26, 27}, {27, 30}} {
 		store := &registry.Store{}
 		p, err := Run(t.Context(), Config{History: h, From: h.moment(reach[0]), To: h.moment(reach[1]), Store: store})
 		if err != nil {

@@ -1,6 +1,7 @@
 package auditing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,18 +30,26 @@ type Touched struct {
 	Service registry.ServiceKey
 	Name    string // in the zone
 	Before  []string
-	After   []string
-	Why     []Why // after
+	Answers []Turn // within the window, each that differs from the one before it
+	Why     []Why  // after
+}
+
+// Turn is an answer that is another one than before.
+type Turn struct {
+	At        Moment
+	Addresses []string // or one word about why there is none
 }
 
 // Bounds of an [Incident]: a report is to be read.
 const (
 	incidentEntries  = 2_000
 	incidentServices = 200
+	incidentTurns    = 40 // moments at which a service's answer is looked at
 )
 
 // FindIncident reads the history within a window whose middle is a moment.
 func FindIncident(ctx context.Context, h audit.History, around string, window time.Duration, now time.Time) (Incident, error) {
+	h = audit.Remember(h)
 	d := Direct{History: h, Now: now}
 	m, err := d.Moment(ctx, around)
 	if err != nil {
@@ -65,7 +74,7 @@ func FindIncident(ctx context.Context, h audit.History, around string, window ti
 		return out, err
 	}
 	out.From, out.To = momentOf(begin), momentOf(last)
-	touched := map[registry.ServiceKey]bool{}
+	touched := &touching{services: map[registry.ServiceKey][]audit.Moment{}}
 	query := audit.Query{Since: audit.When{Sequence: begin.Sequence + 1}, Until: audit.When{Sequence: last.Sequence}}
 	if begin.Sequence < last.Sequence {
 		for e, err := range audit.Log(ctx, h, query) {
@@ -88,14 +97,12 @@ func (d Direct) startOf(ctx context.Context, t time.Time) (audit.Moment, error) 
 	return m, err
 }
 
-func (i *Incident) take(e audit.Entry, touched map[registry.ServiceKey]bool) {
+func (i *Incident) take(e audit.Entry, touched *touching) {
 	if e.Kind == audit.Refresh {
 		i.Repeated++
 		return
 	}
-	if e.Service != nil {
-		touched[*e.Service] = true
-	}
+	touched.note(e)
 	if len(i.Entries) == incidentEntries {
 		i.More++
 		return
@@ -104,7 +111,7 @@ func (i *Incident) take(e audit.Entry, touched map[registry.ServiceKey]bool) {
 }
 
 // compare asks for what stood and was answered before and after.
-func (i *Incident) compare(ctx context.Context, h audit.History, from, to audit.Moment, touched map[registry.ServiceKey]bool) error {
+func (i *Incident) compare(ctx context.Context, h audit.History, from, to audit.Moment, touched *touching) error {
 	before, err := audit.At(ctx, h, from)
 	if err != nil {
 		return err
@@ -113,19 +120,58 @@ func (i *Incident) compare(ctx context.Context, h audit.History, from, to audit.
 	if err != nil {
 		return err
 	}
-	i.Before, i.After, i.Services = clusters(before), clusters(after), len(touched)
-	keys := make([]registry.ServiceKey, 0, len(touched))
-	for key := range touched {
+	i.Before, i.After, i.Services = clusters(before), clusters(after), len(touched.services)
+	keys := make([]registry.ServiceKey, 0, len(touched.services))
+	for key := range touched.services {
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, registry.ServiceKey.Compare)
 	for _, key := range keys[:min(len(keys), incidentServices)] {
 		t := Touched{Service: key}
 		t.Before, _ = t.answers(before, from)
-		t.After, t.Why = t.answers(after, to)
+		said := t.Before
+		for _, m := range touched.moments(key) {
+			v, err := audit.ServiceAt(ctx, h, m, key)
+			if err != nil {
+				return err
+			}
+			if now, _ := t.answers(v, m); !slices.Equal(now, said) {
+				said = now
+				t.Answers = append(t.Answers, Turn{momentOf(m), now})
+			}
+		}
+		now, why := t.answers(after, to)
+		if t.Why = why; !slices.Equal(now, said) {
+			t.Answers = append(t.Answers, Turn{momentOf(to), now})
+		}
 		i.Touched = append(i.Touched, t)
 	}
 	return nil
+}
+
+// touching is at which moments answers may have become others.
+type touching struct {
+	services map[registry.ServiceKey][]audit.Moment // by what was said of them
+	all      []audit.Moment                         // by what was said of clusters, or the zone
+}
+
+func (t *touching) note(e audit.Entry) {
+	m := audit.Moment{Sequence: e.Sequence, Time: e.Stored}
+	switch {
+	case e.Service != nil && len(t.services[*e.Service]) < incidentTurns:
+		t.services[*e.Service] = append(t.services[*e.Service], m)
+	case e.Kind == audit.State || e.Kind == audit.Order || e.Fact == string(registry.KindCluster) || e.Fact == string(registry.KindZone):
+		if len(t.all) < incidentTurns {
+			t.all = append(t.all, m)
+		}
+	}
+}
+
+// moments returns when a service's answer is looked at, in order.
+func (t *touching) moments(key registry.ServiceKey) []audit.Moment {
+	moments := append(slices.Clone(t.services[key]), t.all...)
+	slices.SortFunc(moments, func(a, b audit.Moment) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	return slices.Compact(moments)
 }
 
 // answers asks a View for the addresses of a service.

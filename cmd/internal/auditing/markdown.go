@@ -114,7 +114,7 @@ func (i *Incident) answers(line func(string, ...any)) {
 		line("No service was touched.")
 		return
 	}
-	line("| service | before | after | why, after |")
+	line("| service | before | then | why, at the end |")
 	line("|---|---|---|---|")
 	for _, t := range i.Touched {
 		var why []string
@@ -125,11 +125,15 @@ func (i *Incident) answers(line func(string, ...any)) {
 			}
 			why = append(why, fmt.Sprintf("%s %s: %s", w.Cluster, sign, w.Reason))
 		}
-		after := strings.Join(t.After, ", ")
-		if slices.Equal(t.Before, t.After) {
-			after = "the same"
+		turns := make([]string, 0, len(t.Answers))
+		for _, turn := range t.Answers {
+			turns = append(turns, fmt.Sprintf("%s (#%d): %s", turn.At.Time.UTC().Format("15:04:05.000"), turn.At.Sequence, strings.Join(turn.Addresses, ", ")))
 		}
-		line("| %s | %s | %s | %s |", cell(t.Service.String()), cell(strings.Join(t.Before, ", ")), cell(after), cell(strings.Join(why, "; ")))
+		then := strings.Join(turns, "; ")
+		if len(turns) == 0 {
+			then = "the same all the time"
+		}
+		line("| %s | %s | %s | %s |", cell(t.Service.String()), cell(strings.Join(t.Before, ", ")), cell(then), cell(strings.Join(why, "; ")))
 	}
 	if i.Services > len(i.Touched) {
 		line("")
