@@ -34,10 +34,10 @@ func (c *commands) audit() *cobra.Command {
 		Long: `The stream of events is the history of the mesh. These commands ask it, and change
 nothing.
 
-log, at, diff, blame and resolve ask a global-dns by HTTP (--server). With --nats (or
-SEAMARK_NATS_URL) they read the stream themselves; so do all others. With --archive they
-read an archive, together with the stream when --nats is given too; with --from-file an
-export, without any connection.
+log, at, diff, blame and resolve ask a global-dns by HTTP (--server), unless --nats (or
+SEAMARK_NATS_URL without --server) says to read the stream itself, as all the others do:
+they read much. With --archive they read an archive, together with the stream when --nats
+is given too; with --from-file an export, without any connection.
 
 ` + timesHelp,
 		Example: `  seamark audit log --service default/checkout --since "2h ago"
@@ -57,6 +57,9 @@ export, without any connection.
 
 // direct tells whether a question is asked of the history itself, and not by HTTP.
 func (a *auditCommands) direct(command *cobra.Command) bool {
+	if flags := command.Flags(); flags.Changed("server") && !flags.Changed("nats") && a.fromFile == "" && a.archive == "" {
+		return false
+	}
 	return a.fromFile != "" || a.archive != "" || a.reachesStream(command)
 }
 
