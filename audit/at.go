@@ -18,6 +18,11 @@ const fewMessages = 20_000
 // is synced. Where the history has lost its beginning, and it can't be proven that all
 // that stood then is still there, the error is a [*TooEarlyError].
 func At(ctx context.Context, h History, m Moment) (*registry.View, error) {
+	return at(ctx, h, m, fewMessages)
+}
+
+// at is At, and reads whole what has fewer messages.
+func at(ctx context.Context, h History, m Moment, few uint64) (*registry.View, error) {
 	span, err := within(ctx, h, m)
 	if err != nil {
 		return nil, err
@@ -31,7 +36,7 @@ func At(ctx context.Context, h History, m Moment) (*registry.View, error) {
 	}
 	f := newFolding(h, m.Sequence)
 	read := func(ctx context.Context) iter.Seq2[registry.Stored, error] { return h.Latest(ctx, m.Sequence+1) }
-	if m.Sequence-span.First < fewMessages {
+	if m.Sequence-span.First < few {
 		read = func(ctx context.Context) iter.Seq2[registry.Stored, error] {
 			return h.Read(ctx, Range{From: span.First, To: m.Sequence})
 		}
@@ -54,18 +59,8 @@ func within(ctx context.Context, h History, m Moment) (Span, error) {
 	if err != nil {
 		return span, err
 	}
-	_, err = Resolve(ctx, spanned{h, span}, When{Sequence: m.Sequence})
-	return span, err
+	return span, span.reaches(When{Sequence: m.Sequence})
 }
-
-// spanned is a history whose span is known, of which nothing else is asked.
-type spanned struct {
-	History
-	span Span
-}
-
-// Span returns what is known.
-func (s spanned) Span(context.Context) (Span, error) { return s.span, nil }
 
 // ServiceAt is [At] for one service: the View holds that service in every cluster, and
 // all that decides its answers (clusters with gateways, zone, states and orders). Of

@@ -25,7 +25,7 @@ import (
 const (
 	repeatEvery = 24 * time.Hour   // writers publish what is older again
 	repeatTime  = 10 * time.Minute // and may take so long for it
-	proofSpan   = repeatEvery + time.Hour
+	proofSpan   = repeatEvery + 2*time.Hour
 )
 
 // witness looks at a part of a history, in order, and finds out from where on the fold

@@ -135,25 +135,12 @@ func clip(s string) string {
 // the history begins is a [*TooEarlyError].
 func Resolve(ctx context.Context, h History, when When) (Moment, error) {
 	span, err := h.Span(ctx)
-	if err != nil {
-		return Moment{}, err
+	if err == nil {
+		err = span.reaches(when)
 	}
-	earliest := Moment{Sequence: span.First, Time: span.Begin}
 	switch {
-	case when.IsZero():
-		return Moment{}, errors.New("no point of time is given")
-	case span.Empty():
-		return Moment{}, &TooEarlyError{Asked: when.String(), Reason: "the history is empty"}
-	case when.Sequence > span.Last:
-		return Moment{}, fmt.Errorf("%s is not written yet: the latest message is #%d, %s", when, span.Last, stamp(span.End))
-	case when.Sequence > 0 && when.Sequence < span.First, when.Sequence == 0 && when.Time.Before(span.Begin):
-		reason := "it is before the first message that was ever written"
-		if !span.Whole() {
-			reason = "it is before the history's beginning; what is older has aged out, or is not among what is read"
-		}
-		return Moment{}, &TooEarlyError{Asked: when.String(), Earliest: earliest, Reason: reason}
-	case when.Sequence == 0 && !when.Asked.IsZero() && when.Time.After(when.Asked):
-		return Moment{}, fmt.Errorf("%s is in the future: it is %s now", when, stamp(when.Asked))
+	case err != nil:
+		return Moment{}, err
 	case when.Sequence > 0:
 		return storedAt(ctx, h, when.Sequence)
 	case !when.Time.Before(span.End):
@@ -164,9 +151,32 @@ func Resolve(ctx context.Context, h History, when When) (Moment, error) {
 		return Moment{}, err
 	}
 	if after <= span.First { // it aged out meanwhile, or clocks went back
-		return Moment{}, &TooEarlyError{Asked: when.String(), Earliest: earliest, Reason: "it is before the history's beginning"}
+		return Moment{}, &TooEarlyError{
+			Asked: when.String(), Earliest: Moment{Sequence: span.First, Time: span.Begin}, Reason: "it is before the history's beginning",
+		}
 	}
 	return Moment{Sequence: after - 1, Time: when.Time.UTC()}, nil
+}
+
+// reaches tells why a point of time is not within the history; nil when it is.
+func (s Span) reaches(when When) error {
+	switch {
+	case when.IsZero():
+		return errors.New("no point of time is given")
+	case s.Empty():
+		return &TooEarlyError{Asked: when.String(), Reason: "the history is empty"}
+	case when.Sequence > s.Last:
+		return fmt.Errorf("%s is not written yet: the latest message is #%d, %s", when, s.Last, stamp(s.End))
+	case when.Sequence > 0 && when.Sequence < s.First, when.Sequence == 0 && when.Time.Before(s.Begin):
+		reason := "it is before the first message that was ever written"
+		if !s.Whole() {
+			reason = "it is before the history's beginning; what is older has aged out, or is not among what is read"
+		}
+		return &TooEarlyError{Asked: when.String(), Earliest: Moment{Sequence: s.First, Time: s.Begin}, Reason: reason}
+	case when.Sequence == 0 && !when.Asked.IsZero() && when.Time.After(when.Asked):
+		return fmt.Errorf("%s is in the future: it is %s now", when, stamp(when.Asked))
+	}
+	return nil
 }
 
 // storedAt is the moment of a message that stands in the history.
