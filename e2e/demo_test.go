@@ -35,7 +35,7 @@ func TestDemoTour(t *testing.T) {
 	if err != nil {
 		t.Fatalf("seamark %s: %v\n%s", strings.Join(arguments, " "), err, out)
 	}
-	if !strings.Contains(string(out), "All 9 steps hold") {
+	if !strings.Contains(string(out), "All 10 steps hold") {
 		t.Errorf("the tour ended without a verdict:\n%s", out)
 	}
 }

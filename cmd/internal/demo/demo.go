@@ -187,22 +187,29 @@ type clusterState struct {
 }
 
 func (d *Demo) clusterStates(ctx context.Context) ([]clusterState, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.options.HTTP+"/v1/clusters", nil)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer reply.Body.Close()
 	var all struct {
 		Clusters []clusterState `json:"clusters"`
 	}
-	if err := json.NewDecoder(reply.Body).Decode(&all); err != nil {
-		return nil, err
+	err := d.get(ctx, "/v1/clusters", &all)
+	return all.Clusters, err
+}
+
+// get asks global-dns by HTTP.
+func (d *Demo) get(ctx context.Context, path string, v any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.options.HTTP+path, nil)
+	if err != nil {
+		return err
 	}
-	return all.Clusters, nil
+	reply, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(reply.Body, 4096)) // for the error's sentence
+		return fmt.Errorf("%s: %s: %s", path, reply.Status, text)
+	}
+	return json.NewDecoder(reply.Body).Decode(v)
 }
 
 // checkPorts finds out what is taken before anything is started.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -59,13 +60,18 @@ func (t *tour) run(ctx context.Context) error {
 		took, err := t.until(ctx, began, "parcel.svc."+zone, "A", nil)
 		return "NODATA after " + millis(took), err
 	})
+	var alive time.Time // when bronze was still among the answers
 	t.step(ctx, "the last instance of checkout in bronze fails", func() (string, error) {
+		alive = time.Now()
 		began, err := t.edit(bronze, func(c *catalog) { c.service("checkout").health("critical") })
 		if err != nil {
 			return "", err
 		}
 		took, err := t.until(ctx, began, "checkout.svc."+zone, "A", t.gateways(amber, cobalt))
 		return "bronze left the answers after " + millis(took), err
+	})
+	t.step(ctx, "what did it answer before I killed that instance?", func() (string, error) {
+		return t.past(ctx, alive, bronze, amber, cobalt)
 	})
 	t.step(ctx, "it recovers", func() (string, error) {
 		began, err := t.edit(bronze, func(c *catalog) { c.service("checkout").health("passing") })
@@ -104,6 +110,46 @@ func (t *tour) step(ctx context.Context, title string, f func() (string, error))
 		return
 	}
 	fmt.Fprintf(t.out, "    ok: %s\n", said)
+}
+
+// past asks the history what was answered when one cluster was still among the answers,
+// and what is answered now.
+func (t *tour) past(ctx context.Context, alive time.Time, gone *cluster, others ...*cluster) (string, error) {
+	const name = "checkout.svc." + zone
+	before, err := t.answered(ctx, name, alive)
+	if err != nil {
+		return "", err
+	}
+	if want := t.gateways(append([]*cluster{gone}, others...)...); !slices.Equal(before, want) {
+		return "", fmt.Errorf("at %s it was %v, says the history, and should be %v", alive.UTC().Format(time.RFC3339Nano), before, want)
+	}
+	now, err := t.answered(ctx, name, time.Now())
+	if err != nil {
+		return "", err
+	}
+	if want := t.gateways(others...); !slices.Equal(now, want) {
+		return "", fmt.Errorf("now it is %v, says the history, and should be %v", now, want)
+	}
+	return fmt.Sprintf("at %s it was %d addresses, with %s; now %d. Try: seamark resolve %s --at %s",
+		alive.Format(time.TimeOnly), len(before), gone.gateway.Addr(), len(now), strings.TrimSuffix(name, "."), alive.UTC().Format(time.RFC3339)), nil
+}
+
+// answered returns the addresses that DNS gave at a moment, by the history, sorted.
+func (t *tour) answered(ctx context.Context, name string, at time.Time) ([]string, error) {
+	var reply struct {
+		Answers []string `json:"answers"`
+	}
+	question := url.Values{"name": {name}, "at": {at.UTC().Format(time.RFC3339Nano)}}
+	if err := t.demo.get(ctx, "/v1/resolve?"+question.Encode(), &reply); err != nil {
+		return nil, err
+	}
+	var addresses []string
+	for _, record := range reply.Answers {
+		fields := strings.Fields(record)
+		addresses = append(addresses, fields[len(fields)-1])
+	}
+	slices.Sort(addresses)
+	return addresses, nil
 }
 
 func (t *tour) appear(ctx context.Context, in *cluster, name string) (string, error) {
