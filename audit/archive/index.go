@@ -105,7 +105,7 @@ func (x *indexer) done() *index {
 	out.postings = make([][]byte, len(out.subjects))
 	for n, subject := range out.subjects {
 		p := x.lists[subject].steps
-		out.postings[n] = p[:len(p):len(p)]
+		out.postings[n] = slices.Clip(p)
 	}
 	out.weigh()
 	return &out

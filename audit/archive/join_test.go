@@ -20,10 +20,7 @@ func TestJoinEqualsHistory(t *testing.T) {
 	root := t.TempDir()
 	ctx := t.Context()
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp(root, "archive")
-		if err != nil {
-			t.Fatal(err)
-		}
+		dir := filepath.Join(root, "archive")
 		defer os.RemoveAll(dir)
 		whole := anyMessages(t, 3, "messages")
 		cut := func(label string, from int) int { return rapid.IntRange(from, len(whole)).Draw(t, label) }
