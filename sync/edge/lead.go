@@ -53,6 +53,7 @@ func (l *leader) follow(ctx context.Context) error {
 	defer guard.Stop()
 	calm := time.NewTimer(timing.Lapse) // several readers may ask for the same resync
 	defer calm.Stop()
+	calmAt := time.Now().Add(timing.Lapse)
 	var orders <-chan ordered
 	l.retry = timing.backoff()
 	for {
@@ -64,10 +65,7 @@ func (l *leader) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case order := <-orders:
-			if l.synced && order.sequence > l.begun { // else the comparison that it asks for was made, or is still to come
-				l.agent.config.Logger.Info("beginning a new epoch to compare all", "ordered", order.why)
-				err = errResync
-			}
+			err = l.compareAll(order)
 		case <-calm.C:
 			orders = l.agent.orders.resync
 		case <-l.agent.orders.changed:
@@ -79,17 +77,41 @@ func (l *leader) follow(ctx context.Context) error {
 		case <-l.agent.reloaded:
 			l.reload()
 		case <-guard.C:
-			if len(orders) == 0 { // else all is compared at once, in a new epoch
+			if err = l.orderedFirst(calmAt); err == nil {
 				err = l.guard(ctx)
 			}
 		case <-compare.C:
-			if len(orders) == 0 {
+			if err = l.orderedFirst(calmAt); err == nil {
 				err = l.compare(ctx)
 			}
 		}
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// compareAll ends the epoch when the comparison that was ordered was not made since, and is not
+// still to come.
+func (l *leader) compareAll(order ordered) error {
+	if !l.synced || order.sequence <= l.begun {
+		return nil
+	}
+	l.agent.config.Logger.Info("beginning a new epoch to compare all", "ordered", order.why)
+	return errResync
+}
+
+// orderedFirst obeys an order that waits, once it is calm: the next epoch does all that is
+// regular.
+func (l *leader) orderedFirst(calm time.Time) error {
+	if time.Now().Before(calm) {
+		return nil
+	}
+	select {
+	case order := <-l.agent.orders.resync:
+		return l.compareAll(order)
+	default:
+		return nil
 	}
 }
 
