@@ -2,13 +2,21 @@ package edge_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
+	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
+	"github.com/seamark-mesh/seamark/sync/edge"
 )
 
 // Its time is over while the stream is out of reach, and the watch of orders has not
@@ -49,32 +57,72 @@ func TestWhatWasRejectedWhileTheStreamWasAwayDoesNotPass(t *testing.T) {
 // holds back ever passes: that is to be seen before somebody wonders.
 func TestAnAgentThatCanNotReadOrdersSaysSo(t *testing.T) {
 	errDenied := errors.New("permissions violation")
-	inWorld(t, newWorld(services(3)...), func(t *testing.T, w *world) {
-		var said bytes.Buffer
-		w.log = &said
-		a := w.prepare("one")
-		a.link.deny = errDenied
-		a.run()
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if s := a.Status(); !errors.Is(s.OrdersFault, errDenied) {
-			t.Errorf("the status says %v", s.OrdersFault)
-		}
-		if l, _ := w.memory.standingLease(); l.Phase != registry.PhaseSynced || !strings.Contains(l.Detail, errDenied.Error()) {
-			t.Errorf("the lease says %s %q", l.Phase, l.Detail)
-		}
-		if n := strings.Count(said.String(), "level=WARN msg=\"orders can't be read"); n != 1 {
-			t.Errorf("%d warnings in\n%s", n, said.String())
-		}
-		a.link.set(func(k *link) { k.deny = nil })
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if s := a.Status(); s.OrdersFault != nil {
-			t.Errorf("the status still says %v", s.OrdersFault)
-		}
-		if l, _ := w.memory.standingLease(); l.Detail != "" {
-			t.Errorf("the lease still says %q", l.Detail)
-		}
+	for name, test := range map[string]struct {
+		deny func(k *link)
+		want string
+	}{
+		"its watch ends":          {func(k *link) { k.deny = errDenied }, errDenied.Error()},
+		"its watch tells nothing": {func(k *link) { k.deaf = make(chan struct{}) }, "is it permitted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, newWorld(services(3)...), func(t *testing.T, w *world) {
+				var said bytes.Buffer
+				w.log = &said
+				a := w.prepare("one")
+				test.deny(a.link)
+				a.run()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if s := a.Status(); s.OrdersFault == nil || !strings.Contains(s.OrdersFault.Error(), test.want) {
+					t.Errorf("the status says %v", s.OrdersFault)
+				}
+				if l, _ := w.memory.standingLease(); l.Phase != registry.PhaseSynced || !strings.Contains(l.Detail, test.want) {
+					t.Errorf("the lease says %s %q", l.Phase, l.Detail)
+				}
+				if n := strings.Count(said.String(), "level=WARN msg=\"orders can't be read"); n != 1 {
+					t.Errorf("%d warnings in\n%s", n, said.String())
+				}
+				a.link.set(func(k *link) { k.deny, k.deaf = nil, nil; k.hush(errLink) })
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if s := a.Status(); s.OrdersFault != nil {
+					t.Errorf("the status still says %v", s.OrdersFault)
+				}
+				if l, _ := w.memory.standingLease(); l.Detail != "" {
+					t.Errorf("the lease still says %q", l.Detail)
+				}
+			})
+		})
+	}
+}
+
+// The same with a real server that does not let it.
+func TestAnAgentWithoutThePermissionToReadOrdersSaysSo(t *testing.T) {
+	s := streamtest.StartWith(t, func(o *server.Options) {
+		orders := "$JS.API.CONSUMER.CREATE." + stream.EventsStream + ".*.mesh.v1._operator.>"
+		o.Users = []*server.User{{Username: "admin", Password: "admin"}, {Username: "amber", Password: "amber", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{orders}},
+		}}}
+	})
+	at := func(name string) string {
+		return "nats://" + name + ":" + name + "@" + strings.TrimPrefix(s.ClientURL(), "nats://")
+	}
+	streamtest.Create(t, streamtest.ConnectTo(t, at("admin")), 1)
+	log := streamtest.ConnectTo(t, at("amber")).Writer(registry.Writer(cluster))
+	agent, err := edge.New(edge.Config{
+		Cluster: cluster, Agent: "one", Logger: slog.New(slog.DiscardHandler), Timing: edge.Timing{Renew: 200 * time.Millisecond, Lapse: time.Second},
+	}, newWorld().settings, newSource(newCatalogue(services(3)...)), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = agent.Run(ctx) })
+	defer wg.Wait()
+	defer cancel()
+	streamtest.Eventually(t, time.Minute, "it says so in its status and its lease", func() bool {
+		at, err := log.ReadLease(ctx)
+		return err == nil && at.Lease.Phase == registry.PhaseSynced && strings.Contains(at.Lease.Detail, "orders can't be read") && agent.Status().OrdersFault != nil
 	})
 }
 

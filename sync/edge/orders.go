@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -80,6 +81,9 @@ func (o *orders) begin(again context.CancelFunc) {
 	defer o.mu.Unlock()
 	o.watch++
 	o.heard, o.again = false, again
+	if o.deaf.IsZero() {
+		o.deaf = time.Now()
+	}
 }
 
 // ask makes another watch begin, and returns which.
@@ -101,14 +105,11 @@ func (o *orders) heardIn(watch uint64) bool {
 	return o.heard && o.watch >= watch
 }
 
-// fail notes that a watch ended. It returns true once, when nothing was heard for longer than patience.
+// fail notes why nothing is heard. It returns true once, when that is so for longer than patience.
 func (o *orders) fail(err error, patience time.Duration) (news bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.deaf.IsZero() {
-		o.deaf = time.Now()
-	}
-	if time.Since(o.deaf) < patience {
+	if o.heard || time.Since(o.deaf) < patience {
 		return false
 	}
 	news = o.err == nil
@@ -131,19 +132,31 @@ func (a *Agent) followOrders(ctx context.Context) {
 	for ctx.Err() == nil {
 		watch, again := context.WithCancel(ctx)
 		a.orders.begin(again)
+		silence := time.AfterFunc(a.config.Timing.Lapse, func() { a.ordersFault(errUntold) })
 		err := a.log.WatchOrders(watch, func(m registry.Message) {
 			retry.Reset()
 			if a.orders.take(m) {
 				a.config.Logger.Info("orders can be read again")
 			}
 		})
+		silence.Stop()
 		asked := watch.Err() != nil
 		again()
-		if err != nil && !asked && a.orders.fail(err, a.config.Timing.Lapse) {
-			a.config.Logger.Warn("orders can't be read: none is obeyed, and nothing that is held back passes by itself", "err", err)
+		if err != nil && !asked {
+			a.ordersFault(err)
 		}
 		if !election.Pause(ctx, retry.NextBackOff()) {
 			return
 		}
+	}
+}
+
+// errUntold says that a watch of orders has not even told which stand.
+var errUntold = errors.New("nothing is told of them: is it permitted?")
+
+// ordersFault notes why nothing is heard of orders, and says so when that lasts.
+func (a *Agent) ordersFault(err error) {
+	if a.orders.fail(err, a.config.Timing.Lapse) {
+		a.config.Logger.Warn("orders can't be read: none is obeyed, and nothing that is held back passes by itself", "err", err)
 	}
 }
