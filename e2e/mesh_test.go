@@ -56,10 +56,12 @@ type mesh struct {
 	dns  string // host:port
 	http string // host:port
 
-	agentHTTP map[string]string         // host:port of each agent, by its configuration file
-	ports     map[string]map[string]int // of the gateways of a cluster; none: http is 8080
-	brake     map[string]any            // of the agents' configurations; nil: the defaults
-	environ   []string                  // of the daemons that are started from now on, besides that of the tests
+	mu        sync.Mutex        // guards agentHTTP
+	agentHTTP map[string]string // host:port of each agent, by its configuration file
+
+	ports   map[string]map[string]int // of the gateways of a cluster; none: http is 8080
+	brake   map[string]any            // of the agents' configurations; nil: the defaults
+	environ []string                  // of the daemons that are started from now on, besides that of the tests
 }
 
 // newMesh starts NATS and global-dns and waits until it is ready.
@@ -124,13 +126,16 @@ func (m *mesh) agentConfig(t *testing.T, file, cluster, gateway string, source m
 		t.Fatal(err)
 	}
 	http = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	m.mu.Lock()
 	m.agentHTTP[file] = http
+	m.mu.Unlock()
 	gatewayPorts := m.ports[cluster]
 	if gatewayPorts == nil {
 		gatewayPorts = map[string]int{"http": 8080}
 	}
-	if m.brake == nil {
-		m.brake = map[string]any{}
+	brake := m.brake
+	if brake == nil {
+		brake = map[string]any{}
 	}
 	static := map[string]any{"name": "gw-1", "addresses": []string{gateway}, "ports": gatewayPorts}
 	if !netip.MustParseAddr(gateway).IsLoopback() {
@@ -140,7 +145,7 @@ func (m *mesh) agentConfig(t *testing.T, file, cluster, gateway string, source m
 		"cluster":  cluster,
 		"nats":     map[string]any{"servers": []string{m.nats.URL}},
 		"source":   source,
-		"brake":    m.brake,
+		"brake":    brake,
 		"gateways": map[string]any{"static": []any{static}},
 		"http":     http,
 	}), http
