@@ -45,12 +45,21 @@ type Observer struct {
 	Blind    string `json:"blind"`    // this replica is it, and why it can't judge; "" when it can
 }
 
-// Config holds what the API shows. All fields but Zone are needed.
+// Checkpoint is what is kept on disk, to start from while NATS is down.
+type Checkpoint struct {
+	Age      time.Duration // since it was written; it grows while nothing changes
+	Sequence uint64        // of the last message that it knows of
+}
+
+// Config holds what the API shows. All fields but Zone and Checkpoint are needed.
 type Config struct {
 	Views  Views
 	Leases Leases
 	// Observer tells who decides of the clusters. Any number of goroutines may ask.
 	Observer func() Observer
+	// Checkpoint tells what is kept; ok is false when nothing is. Any number of goroutines
+	// may call it. It is nil where nothing is to be kept.
+	Checkpoint func() (c Checkpoint, ok bool)
 	// Resolve answers a name and a type from a View as DNS would. Its error is a
 	// sentence about what is wrong with the name or the type.
 	Resolve func(v *registry.View, name, qtype string) (Resolution, error)
@@ -113,7 +122,20 @@ type status struct {
 	ClustersSynced int    `json:"clusters_synced"` // whose agent has published everything in its present epoch
 	ClustersTotal  int    `json:"clusters_total"`
 
-	Observer Observer `json:"observer"`
+	Observer   Observer    `json:"observer"`
+	CutOff     *cutOff     `json:"cut_off"`    // null: what is answered is current
+	Checkpoint *checkpoint `json:"checkpoint"` // null: none is kept
+}
+
+// cutOff says since when it is not known whether the answers still hold.
+type cutOff struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+}
+
+type checkpoint struct {
+	Age      float64 `json:"age_seconds"`
+	Sequence uint64  `json:"sequence"`
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
@@ -127,6 +149,14 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	}
 	if zone := v.Zone(); zone != nil {
 		s.Zone = zone.Name
+	}
+	if cut, stale := v.Cut(); stale {
+		s.CutOff = &cutOff{Since: cut.Since.UTC(), Reason: cut.Reason}
+	}
+	if h.config.Checkpoint != nil {
+		if c, kept := h.config.Checkpoint(); kept {
+			s.Checkpoint = &checkpoint{Age: c.Age.Seconds(), Sequence: c.Sequence}
+		}
 	}
 	for _, c := range v.Clusters() {
 		s.ClustersTotal++

@@ -151,6 +151,9 @@ func serve(t *testing.T, v *registry.View) *httptest.Server {
 		Views:    store(v),
 		Leases:   leases{"amber": {Phase: registry.PhaseSynced, Source: "consul"}},
 		Observer: observed, Resolve: resolve, Version: "1.2.3", Zone: "seed.internal.",
+		Checkpoint: func() (api.Checkpoint, bool) {
+			return api.Checkpoint{Age: 2500 * time.Millisecond, Sequence: 18}, v.Synced() && v.Zone() != nil
+		},
 	}))
 	t.Cleanup(server.Close)
 	return server
@@ -177,6 +180,11 @@ func ask(t *testing.T, server *httptest.Server, method, path string) (*http.Resp
 // TestGolden holds each answer to the file that documents its shape.
 func TestGolden(t *testing.T) {
 	synced, empty, unsynced := serve(t, harbours().synced()), serve(t, newHistory().synced()), serve(t, harbours().fold.View())
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
+	cut := serve(t, harbours().synced().CutOff(registry.Cut{Since: since, Reason: "the stream was lost"}))
+	anew := registry.Inherit(harbours().synced()) // another stream is there, and nobody has said anything on it
+	anew.Synced()
+	inherited := serve(t, anew.View())
 	for file, tt := range map[string]struct {
 		server *httptest.Server
 		path   string
@@ -185,6 +193,8 @@ func TestGolden(t *testing.T) {
 		"status":              {synced, "/v1/status", 200},
 		"status_empty":        {empty, "/v1/status", 200},
 		"status_unsynced":     {unsynced, "/v1/status", 200},
+		"status_cut_off":      {cut, "/v1/status", 200},
+		"clusters_inherited":  {inherited, "/v1/clusters", 200},
 		"clusters":            {synced, "/v1/clusters", 200},
 		"clusters_empty":      {empty, "/v1/clusters", 200},
 		"clusters_unsynced":   {unsynced, "/v1/clusters", 503},

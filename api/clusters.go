@@ -34,6 +34,10 @@ type cluster struct {
 	Evidence *registry.Evidence `json:"evidence"` // what the observer saw
 	Failing  []string           `json:"failing"`  // gateways that can't be reached
 	Orders   []order            `json:"orders"`   // drains and leaves of the cluster and what is in it
+
+	// Inherited: what is known of it, or some of that, is from before the stream was lost.
+	// Its agent has not published everything anew since.
+	Inherited bool `json:"inherited"`
 }
 
 // order is a drain or a leave that holds.
@@ -116,7 +120,7 @@ func (h *handler) cluster(c *registry.ClusterState) cluster {
 	out := cluster{
 		Cluster: c.ID, Epoch: c.Epoch, Revision: c.Revision, Sequence: c.Sequence, Digest: c.Digest,
 		Services: c.Services, Instances: c.Instances,
-		Labels: map[string]string{}, Gateways: []gateway{},
+		Labels: map[string]string{}, Gateways: []gateway{}, Inherited: c.Inherited(),
 	}
 	if lease, age, ok := h.config.Leases.Lease(c.ID); ok {
 		seconds := age.Seconds()

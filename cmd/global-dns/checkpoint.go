@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seamark-mesh/seamark/api"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/checkpoint"
@@ -129,6 +130,17 @@ func (k *keeper) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(k.cut, float64(cut))
 	gauge(k.inherited, float64(inherited))
+}
+
+// status tells what is kept, for the API.
+func (k *keeper) status(r *replica.Replica) func() (api.Checkpoint, bool) {
+	return func() (api.Checkpoint, bool) {
+		at := k.current.Load()
+		if at == 0 {
+			return api.Checkpoint{}, false
+		}
+		return api.Checkpoint{Age: max(0, time.Since(time.Unix(0, at))), Sequence: r.Kept()}, true
+	}
 }
 
 // readyText says what a replica that is ready is ready with.

@@ -43,6 +43,9 @@ func TestARestartNeverAnswersWithAnOlderSerial(t *testing.T) {
 	startAgent(t, s, "amber", amber)
 	streamtest.Eventually(t, 20*time.Second, "it is served", func() bool { return serves(n.store.View(), "amber", "web") })
 	n.stop() // writes the last checkpoint
+	if c, kept := n.kept.status(n.replica)(); !kept || c.Sequence != n.store.View().Sequence() || c.Age > 20*time.Second {
+		t.Errorf("kept is %+v, %v; %d was shown", c, kept, n.store.View().Sequence())
+	}
 	older, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,31 @@ type statusReply struct {
 		Suspects bool   `json:"suspects"`
 		Blind    string `json:"blind"`
 	} `json:"observer"`
+	CutOff *struct {
+		Since  time.Time `json:"since"`
+		Reason string    `json:"reason"`
+	} `json:"cut_off"`
+	Checkpoint *struct {
+		AgeSeconds float64 `json:"age_seconds"`
+		Sequence   uint64  `json:"sequence"`
+	} `json:"checkpoint"`
+}
+
+// stale tells in a few words since when the answers may not hold; "no" when they do.
+func (s statusReply) stale() string {
+	if s.CutOff == nil {
+		return "no"
+	}
+	return fmt.Sprintf("for %s: %s", time.Since(s.CutOff.Since).Round(time.Second), s.CutOff.Reason)
+}
+
+// checkpoint tells in a few words what is kept on disk.
+func (s statusReply) checkpoint() string {
+	if s.Checkpoint == nil {
+		return "none"
+	}
+	age := time.Duration(s.Checkpoint.AgeSeconds * float64(time.Second)).Round(time.Second)
+	return fmt.Sprintf("%d, %s ago", s.Checkpoint.Sequence, age)
 }
 
 // observer tells in a few words who decides which clusters are up.
@@ -62,8 +87,8 @@ func (c *commands) status() *cobra.Command {
 				return err
 			}
 			return c.output.print(command.OutOrStdout(), s, func(row func(...any)) {
-				row("READY", "ZONE", "SERIAL", "SEQUENCE", "CLUSTERS", "OBSERVER", "VERSION")
-				row(s.Ready, s.Zone, s.Serial, s.Sequence, fmt.Sprintf("%d of %d synced", s.ClustersSynced, s.ClustersTotal), s.observer(), s.Version)
+				row("READY", "ZONE", "SERIAL", "SEQUENCE", "STALE", "CHECKPOINT", "CLUSTERS", "OBSERVER", "VERSION")
+				row(s.Ready, s.Zone, s.Serial, s.Sequence, s.stale(), s.checkpoint(), fmt.Sprintf("%d of %d synced", s.ClustersSynced, s.ClustersTotal), s.observer(), s.Version)
 			})
 		},
 	}
@@ -96,6 +121,8 @@ type clustersReply struct {
 		Evidence json.RawMessage `json:"evidence"`
 		Failing  []string        `json:"failing"`
 		Orders   []standingOrder `json:"orders"`
+
+		Inherited bool `json:"inherited"`
 	} `json:"clusters"`
 }
 
@@ -111,9 +138,13 @@ type standingOrder struct {
 	Force  bool       `json:"force"`
 }
 
-// shownState tells in a word how a cluster stands: what the observer says, unless the
-// cluster as a whole is drained or has left.
-func shownState(cluster, state string, orders []standingOrder) string {
+// shownState tells in a word or two how a cluster stands: what the observer says, whether the
+// cluster as a whole is drained or has left, and whether what is known of it is only from
+// before the stream was lost.
+func shownState(cluster, state string, orders []standingOrder, inherited bool) string {
+	if inherited {
+		state += ", inherited"
+	}
 	for _, o := range orders {
 		switch {
 		case o.Kind == "leave":
@@ -148,7 +179,7 @@ func (c *commands) clusters() *cobra.Command {
 						}
 						gateways = append(gateways, text)
 					}
-					row(s.Cluster, shownState(s.Cluster, s.State, s.Orders), ago(s.Since), s.Source, s.Phase, lease, fmt.Sprintf("%d.%d", s.Epoch, s.Revision), s.Services, s.Instances, strings.Join(gateways, " "))
+					row(s.Cluster, shownState(s.Cluster, s.State, s.Orders, s.Inherited), ago(s.Since), s.Source, s.Phase, lease, fmt.Sprintf("%d.%d", s.Epoch, s.Revision), s.Services, s.Instances, strings.Join(gateways, " "))
 				}
 			})
 		},

@@ -31,6 +31,7 @@ func (r *Replica) Resume(c checkpoint.Checkpoint) {
 	v := f.View()
 	r.shown, r.held = v, v.CutOff(*r.cut)
 	r.reached.Store(v.Sequence())
+	r.kept.Store(v.Sequence())
 	r.logger.Info("a checkpoint was read", "sequence", c.Sequence, "services", v.Services(), "clusters", len(v.Clusters()), "current", c.Current)
 }
 
@@ -83,6 +84,10 @@ func (r *Replica) Known() *registry.View {
 	}
 	return r.store.View()
 }
+
+// Kept returns the sequence of the latest checkpoint that was read or written; 0: none was.
+// Any number of goroutines may call it.
+func (r *Replica) Kept() uint64 { return r.kept.Load() }
 
 // holds reports whether a View is kept back.
 func (r *Replica) holds() bool {
@@ -176,6 +181,7 @@ func (r *Replica) Keep(ctx context.Context, file *checkpoint.File, every time.Du
 		took := time.Since(began)
 		if err == nil {
 			last = *next
+			r.kept.Store(next.view.Sequence())
 		}
 		pause = max(every, keepShare*took)
 		written(size, took, err)

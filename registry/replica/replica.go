@@ -63,6 +63,7 @@ type Replica struct {
 	reached  atomic.Uint64 // the sequence of the latest View that was shown
 	stored   atomic.Int64  // when the latest message was, by the stream's clock, in Unix nanoseconds
 	moment   atomic.Pointer[moment]
+	kept     atomic.Uint64 // the sequence of the latest checkpoint
 	runs     atomic.Bool   // Run has begun
 	stopped  chan struct{} // closed when Run has ended
 
