@@ -134,7 +134,7 @@ func (a *auditCommands) read(ctx context.Context, command *cobra.Command, f func
 		return err
 	}
 	defer h.close()
-	var told audit.History = h.History
+	told := h.History
 	line := newStatusLine(command.ErrOrStderr())
 	if line.terminal {
 		told = audit.Watched(h.History, func(p audit.Progress) { line.show(fmt.Sprintf("%d messages read, at #%d", p.Read, p.Sequence)) })

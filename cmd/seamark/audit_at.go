@@ -150,7 +150,7 @@ func (a *auditCommands) diff() *cobra.Command {
 					}
 					return t.flush()
 				default:
-					return a.output.print(w, d, momentRows("from", d.From), momentRows("to", d.To), differencesRows(d.Differences))
+					return a.output.print(w, d, momentRows(fmt.Sprintf("from %s to", d.From), d.To), differencesRows(d.Differences))
 				}
 			})
 		},

@@ -64,7 +64,7 @@ type rows func(row func(cells ...any))
 // print writes v, or with table some tables with a line between them.
 func (f auditFormat) print(w io.Writer, v any, tables ...rows) error {
 	if f == auditJSON || f == auditYAML {
-		return (format(f)).print(w, v, nil)
+		return format(f).print(w, v, nil)
 	}
 	for n, table := range tables {
 		if n > 0 {

@@ -96,7 +96,7 @@ func resolve(v *registry.View, m audit.Moment, name, rrtype string) (Resolution,
 func (d Direct) answering(ctx context.Context, m audit.Moment, name string) (*registry.View, error) {
 	labels, ok := serviceOf(name)
 	if ok {
-		key := registry.ServiceKey{Namespace: labels.Namespace, Name: labels.Name}
+		key := registry.ServiceKey(labels)
 		v, err := audit.ServiceAt(ctx, d.History, m, key)
 		if err != nil {
 			return nil, err
