@@ -66,24 +66,10 @@ func makePast(ctx context.Context, conn *stream.Conn, services, events int, told
 
 // begin is what every writer says first.
 func (p *past) begin() error {
-	zone := &registry.ZoneRecord{Name: "mesh.internal.", TTL: 5, NegativeTTL: 5, Contact: "hostmaster.mesh.internal."}
-	if err := p.put(registry.Operator, registry.Event{Kind: registry.KindZone, Cause: registry.CauseSeed, Zone: zone}); err != nil {
+	if err := p.facts(registry.CauseChange); err != nil {
 		return err
 	}
-	for _, w := range append(p.writers[:], p.observer) {
-		if err := p.own(w, registry.Event{Kind: registry.KindEpoch, Takeover: &registry.EpochRecord{}}); err != nil {
-			return err
-		}
-	}
-	for c, w := range p.writers {
-		id, _ := w.writer.Cluster()
-		record := &registry.ClusterRecord{Cluster: id, Source: "file", Gateways: []registry.Gateway{{
-			Name: "gw", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(c + 1)})}, Ports: map[string]int{"http": 80}, Weight: 1,
-		}}}
-		w.digest = w.digest.XOR(record.Digest())
-		if err := p.own(w, registry.Event{Kind: registry.KindCluster, Cluster: record}); err != nil {
-			return err
-		}
+	for _, w := range p.writers {
 		for n := range p.services {
 			if err := p.service(w, n, registry.CauseResync); err != nil {
 				return err
@@ -96,13 +82,47 @@ func (p *past) begin() error {
 	return nil
 }
 
-// day publishes changes, and between them everything once more (but on the first day).
+// facts are those that are no service: the zone, epochs and clusters.
+func (p *past) facts(cause registry.Cause) error {
+	zone := &registry.ZoneRecord{Name: "mesh.internal.", TTL: 5, NegativeTTL: 5, Contact: "hostmaster.mesh.internal."}
+	if err := p.put(registry.Operator, registry.Event{Kind: registry.KindZone, Cause: cause, Zone: zone}); err != nil {
+		return err
+	}
+	for _, w := range append(p.writers[:], p.observer) {
+		if w.revision == 0 {
+			w.fences = []registry.Fence{{Epoch: w.epoch, Sequence: uint64(p.count + 1)}}
+		}
+		if err := p.own(w, registry.Event{Kind: registry.KindEpoch, Cause: cause, Takeover: &registry.EpochRecord{Fences: w.fences[:min(len(w.fences), int(w.revision))]}}); err != nil {
+			return err
+		}
+	}
+	for c, w := range p.writers {
+		id, _ := w.writer.Cluster()
+		record := &registry.ClusterRecord{Cluster: id, Source: "file", Gateways: []registry.Gateway{{
+			Name: "gw", Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(c + 1)})}, Ports: map[string]int{"http": 80}, Weight: 1,
+		}}}
+		if cause != registry.CauseRefresh {
+			w.digest = w.digest.XOR(record.Digest())
+		}
+		if err := p.own(w, registry.Event{Kind: registry.KindCluster, Cause: cause, Cluster: record}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// day publishes changes, and between them everything once more (but for the first day).
 func (p *past) day(ctx context.Context, day, changes int) error {
 	repeats := servingClusters * p.services
 	if day == 0 {
 		repeats = 0
 	}
 	repeated := 0
+	if day > 0 {
+		if err := p.facts(registry.CauseRefresh); err != nil {
+			return err
+		}
+	}
 	for n := range changes + repeats {
 		if n%10_000 == 0 {
 			p.told(p.count)

@@ -96,8 +96,12 @@ func (h *History) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
 
 // next returns the first message on a filter from a place on.
 func (h *History) next(ctx context.Context, filter, from string) (m storedMessage, found bool, err error) {
-	body := fmt.Appendf(nil, `{"next_by_subj":%q,%s}`, filter, from)
-	return h.conn.directGet(ctx, &nats.Msg{Subject: directGetSubject + EventsStream, Data: body})
+	return h.get(ctx, fmt.Sprintf(`{"next_by_subj":%q,%s}`, filter, from))
+}
+
+// get is one direct get.
+func (h *History) get(ctx context.Context, query string) (m storedMessage, found bool, err error) {
+	return h.conn.directGet(ctx, &nats.Msg{Subject: directGetSubject + EventsStream, Data: []byte(query)})
 }
 
 // errEnough ends a read that has all it wanted.

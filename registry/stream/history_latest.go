@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,7 +26,8 @@ const (
 	firstPart     = 32 << 10 // sequences that are read at once, backwards
 	largerParts   = 4        // times as many later
 	partsWorth    = 200      // messages are read in the time in which one subject is asked for
-	askers        = 4        // questions at the same time
+	fewSubjects   = 2000     // likewise, once it is known which
+	askers        = 8        // questions at the same time
 )
 
 // latest looks for the last message before a sequence of each subject.
@@ -43,61 +46,34 @@ type latest struct {
 }
 
 func (l *latest) find(ctx context.Context, filters []string) error {
-	if len(filters) == 0 {
-		return l.read(ctx, nil)
-	}
-	if len(filters) > fewFilters || slices.ContainsFunc(filters, broad) {
+	if len(filters) == 0 || len(filters) > fewFilters || slices.ContainsFunc(filters, broad) {
 		return l.read(ctx, filters)
 	}
-	var left []string
-	for part := range slices.Chunk(filters, askedTogether) {
-		many, err := l.ask(ctx, part)
+	var wild []string
+	subjects := map[string]struct{}{}
+	for _, f := range filters {
+		if strings.ContainsAny(f, "*>") {
+			wild = append(wild, f)
+		} else {
+			subjects[f] = struct{}{}
+		}
+	}
+	if len(wild) > 0 {
+		found, err := l.history.subjects(ctx, wild)
 		if err != nil {
 			return err
 		}
-		if many {
-			left = append(left, part...)
-		}
+		maps.Copy(subjects, found)
 	}
-	if len(left) == 0 {
-		return nil
+	if len(subjects) > fewSubjects {
+		return l.read(ctx, filters)
 	}
-	return l.read(ctx, left)
+	return l.askEach(ctx, subjects, l.before-1)
 }
 
 // broad reports whether a filter may match very many subjects.
 func broad(filter string) bool {
 	return filter == ">" || strings.HasSuffix(filter, ".>") && strings.Count(filter, ".") < 4 || strings.HasSuffix(filter, ".svc.*.*")
-}
-
-// ask asks for the last messages of some filters. Many: there are too many of them.
-func (l *latest) ask(ctx context.Context, filters []string) (many bool, err error) {
-	kept, cut, err := l.history.conn.lastOfMany(ctx, directQuery{Subjects: filters, UpTo: l.before - 1})
-	switch {
-	case err != nil && strings.Contains(err.Error(), "413"):
-		return true, nil
-	case err != nil:
-		return false, err
-	case cut && len(filters) == 1:
-		return true, nil
-	case cut:
-		for half := range slices.Chunk(filters, (len(filters)+1)/2) {
-			more, err := l.ask(ctx, half)
-			if err != nil {
-				return false, err
-			}
-			many = many || more
-		}
-		return many, nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, m := range kept {
-		if m.sequence < l.before {
-			l.found[m.subject] = m.asStored()
-		}
-	}
-	return false, nil
 }
 
 // read reads backwards until nothing is missing, or what is missing is better asked for.
@@ -151,55 +127,95 @@ func (l *latest) part(ctx context.Context, r HistoryRange, missing map[string]st
 	return len(last), nil
 }
 
-// askEach asks for subjects one by one, of which nothing stands after a sequence, up to
+// askEach asks for subjects of which nothing is known to stand after a sequence and up to
 // the one that is looked for.
+//
+// The server finds the last and the first message of a subject at once. Only for one that
+// stands between those it looks back through its blocks; where there is none it would go
+// through the whole history before it says so, and answer nothing else meanwhile.
 func (l *latest) askEach(ctx context.Context, missing map[string]struct{}, upTo uint64) error {
+	subjects := slices.Collect(maps.Keys(missing))
+	between := make([]bool, len(subjects))
+	err := together(ctx, len(subjects), func(ctx context.Context, n int) (err error) {
+		between[n], err = l.askOne(ctx, subjects[n], upTo)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var left []string
+	for n, subject := range subjects {
+		if between[n] {
+			left = append(left, subject)
+		}
+	}
+	for part := range slices.Chunk(left, askedTogether) {
+		if err := l.askMany(ctx, part, upTo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askOne takes the last message of a subject, if it stands early enough. Between: there is
+// an earlier one that does, or may.
+func (l *latest) askOne(ctx context.Context, subject string, upTo uint64) (between bool, err error) {
+	last, found, err := l.history.get(ctx, fmt.Sprintf(`{"last_by_subj":%q}`, subject))
+	switch {
+	case err != nil || !found:
+		return false, err
+	case last.sequence <= upTo:
+		l.keep(last)
+		return false, nil
+	}
+	first, found, err := l.history.next(ctx, subject, `"seq":`+strconv.FormatUint(max(l.first, 1), 10))
+	return found && first.sequence <= upTo, err
+}
+
+// askMany looks for the last messages of subjects that have some.
+func (l *latest) askMany(ctx context.Context, subjects []string, upTo uint64) error {
+	kept, cut, err := l.history.conn.lastOfMany(ctx, directQuery{Subjects: subjects, UpTo: upTo})
+	switch {
+	case err != nil:
+		return err
+	case cut && len(subjects) > 1: // together they are too large
+		for half := range slices.Chunk(subjects, (len(subjects)+1)/2) {
+			if err := l.askMany(ctx, half, upTo); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, m := range kept {
+		l.keep(m)
+	}
+	return nil
+}
+
+func (l *latest) keep(m storedMessage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.found[m.subject] = m.asStored()
+}
+
+// together does so many things, some at the same time, until one fails.
+func together(ctx context.Context, count int, do func(ctx context.Context, n int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	subjects := make(chan string)
+	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range askers {
+	for range min(askers, count) {
 		wg.Go(func() {
-			for subject := range subjects {
-				if err := l.askOne(ctx, subject, upTo); err != nil {
+			for n := int(next.Add(1)) - 1; n < count && ctx.Err() == nil; n = int(next.Add(1)) - 1 {
+				if err := do(ctx, n); err != nil {
 					cancel(err)
 					return
 				}
 			}
 		})
 	}
-	for subject := range missing {
-		select {
-		case subjects <- subject:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
-	close(subjects)
 	wg.Wait()
 	return context.Cause(ctx)
-}
-
-// askOne asks for one subject. The server finds the first message of a subject fast,
-// also where there is none early enough; looking back for the last one, it would go
-// through the whole history before it says so.
-func (l *latest) askOne(ctx context.Context, subject string, upTo uint64) error {
-	m, found, err := l.history.next(ctx, subject, `"seq":`+strconv.FormatUint(max(l.first, 1), 10))
-	if err != nil || !found || m.sequence > upTo {
-		return err
-	}
-	q := directQuery{Subjects: []string{subject}, UpTo: upTo}
-	kept, _, err := l.history.conn.lastOfMany(ctx, q)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, m := range kept {
-		l.found[m.subject] = m.asStored()
-	}
-	return nil
 }
 
 // lastOfMany is a directQuery for last messages. Cut says that the server has left some out.
@@ -241,17 +257,21 @@ func (c *Conn) lastOfMany(ctx context.Context, q directQuery) (kept []storedMess
 
 // subjects returns those that match one of the filters and have a message now.
 func (h *History) subjects(ctx context.Context, filters []string) (map[string]struct{}, error) {
-	all := map[string]struct{}{}
 	patterns := filters
 	if len(filters) == 0 || len(filters) > askedTogether {
 		patterns = []string{">"}
 	}
-	for _, p := range patterns {
-		found, err := h.subjectsOf(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		for subject := range found {
+	lists := make([]map[string]uint64, len(patterns))
+	err := together(ctx, len(patterns), func(ctx context.Context, n int) (err error) {
+		lists[n], err = h.subjectsOf(ctx, patterns[n])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]struct{}{}
+	for _, list := range lists {
+		for subject := range list {
 			all[subject] = struct{}{}
 		}
 	}
