@@ -2,6 +2,7 @@ package main
 
 import (
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -21,6 +22,7 @@ type Config struct {
 	Probes     Probes
 	Observer   Observer
 	Checkpoint Checkpoint
+	Archive    Archive
 	Stale      Stale
 	HTTP       string // address to listen on
 }
@@ -47,6 +49,7 @@ type document struct {
 	Probes         Probes        `yaml:"probes"`
 	Observer       Observer      `yaml:"observer"`
 	Checkpoint     Checkpoint    `yaml:"checkpoint"`
+	Archive        Archive       `yaml:"archive"`
 	ReadyWhenStale bool          `yaml:"ready_when_stale" default:"true" help:"be ready while cut off from NATS: the answers stand, marked as stale"`
 	MaxStale       time.Duration `yaml:"max_stale" default:"0s" help:"time of being cut off from NATS beyond which it is not ready; 0 for no limit"`
 	HTTP           string        `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
@@ -69,7 +72,7 @@ func Load(path string, environ []string, flags *pflag.FlagSet) (Config, []config
 // this machine.
 func (c Config) CheckFiles() []config.Fault {
 	_, faults := c.DNS.Settings(cookie.Secret{})
-	return append(append(config.Unreadable(c.NATS.Files("nats")), faults...), c.Checkpoint.unusable()...)
+	return append(append(config.Unreadable(c.NATS.Files("nats")), faults...), slices.Concat(c.Checkpoint.unusable(), c.Archive.unusable())...)
 }
 
 // Reloadable compares a new configuration with the one that runs. It returns the
@@ -87,6 +90,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"streams", old.Streams, new.Streams},
 		{"probes", old.Probes, new.Probes},
 		{"checkpoint", old.Checkpoint, new.Checkpoint},
+		{"archive", old.Archive, new.Archive},
 		{"ready_when_stale or max_stale", old.Stale, new.Stale},
 		{"observer.enabled", old.Observer.Enabled, new.Observer.Enabled},
 		{"http", old.HTTP, new.HTTP},

@@ -65,6 +65,7 @@ streams: {manage: false, replicas: 3, history_age: 240h, history_bytes: 1GiB}
 probes: {enabled: false, vantage: eu-1, interval: 4s, timeout: 3s, rise: 1, fall: 10, concurrency: 1024, allow: [127.0.0.0/8]}
 observer: {enabled: false, lapse: 20s, down_after: 1m, failback: 0s, report_age: 1m}
 checkpoint: {path: /var/lib/seamark/mesh, interval: 10s, max_age: 1h, ready_after: 1m}
+archive: {path: /var/lib/seamark/archive, segment_bytes: 16MiB, retention_age: 8760h, retention_bytes: 1GiB}
 ready_when_stale: false
 max_stale: 1h
 http: 127.0.0.1:8088
@@ -97,8 +98,9 @@ func TestConfig(t *testing.T) {
 		Checkpoint: Checkpoint{
 			Path: "/var/lib/seamark/mesh", Interval: 10 * time.Second, MaxAge: time.Hour, ReadyAfter: time.Minute,
 		},
-		Stale: Stale{MaxStale: time.Hour},
-		HTTP:  "127.0.0.1:8088",
+		Archive: Archive{Path: "/var/lib/seamark/archive", SegmentBytes: 16 << 20, RetentionAge: 8760 * time.Hour, RetentionBytes: 1 << 30},
+		Stale:   Stale{MaxStale: time.Hour},
+		HTTP:    "127.0.0.1:8088",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)

@@ -65,6 +65,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	conn := &connection{config: c, logger: p.Logger, probes: newProbes(c.Probes, store, metrics, p.Logger)}
 	conn.observing = newObserving(c.Observer, store, metrics, p.Logger)
 	conn.losses = newLosses(metrics)
+	conn.archiving = newArchiving(c.Archive, metrics, p.Logger)
 	followed := replica.New(store, conn, observed, p.Logger)
 	followed.Use(c.options(conn))
 	kept := newKeeper(c, store, metrics, p.Logger)
@@ -123,6 +124,7 @@ type connection struct {
 	logger       *slog.Logger
 	probes       *probes
 	observing    *observing
+	archiving    *archiving
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
 	losses       *prometheus.CounterVec
 	known        func() *registry.View       // what is shown, or a checkpoint holds; set before anything uses it
@@ -158,7 +160,7 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 	}
 	zone := c.config.Zone
 	c.seed.Store(&zone)
-	return proc.Run(ctx, c.logger, grace, append(slices.Concat(c.probes.parts(c), c.observing.parts(c), kept.parts(followed)),
+	return proc.Run(ctx, c.logger, grace, append(slices.Concat(c.probes.parts(c), c.observing.parts(c), kept.parts(followed), c.archiving.parts(c)),
 		proc.Part{Name: "replica", Run: followed.Run},
 		proc.Part{Name: "zone", Run: c.keepZone},
 	)...)
