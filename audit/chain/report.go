@@ -87,7 +87,6 @@ type WriterReport struct {
 	Keys      []string        `json:"keys,omitempty"` // that signed, sorted
 	ByKind    map[Kind]int    `json:"faults_by_kind"` // how many faults of each kind
 	Chained   bool            `json:"chained"`        // it has a chain; false of _operator, and of old versions alone
-	Covered   Head            `json:"first_chained"`  // the first message from which on the chain is unbroken to Last; zero when there is none
 }
 
 // Intact reports whether nothing is wrong with the writer's history.

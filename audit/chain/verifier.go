@@ -2,9 +2,16 @@ package chain
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // Options says how to verify. The zero Options check digests, order and signatures, and
@@ -13,41 +20,237 @@ type Options struct {
 	Keys        *Keys        // which keys may sign for whom; nil: all, and nobody must
 	Checkpoints []Checkpoint // what the history is held against
 
-	// Whole says that every message of the history is added, not only those of some
-	// subjects: then sequences that are missing are missing messages.
+	// Whole says that every message of the history is added up to its end, not only those
+	// of some subjects or of a time: then sequences that are missing are missing messages,
+	// and what a checkpoint names and is not there is gone.
 	Whole bool
 
 	Limit int // of faults that are kept; 0: 1,000
 }
 
 // Verifier checks messages one after another, in the order of their sequences. It keeps
-// some 40 bytes for each message of the writers' current epochs, and one entry for each
-// subject. Use it by one goroutine.
+// some 50 bytes for each message, and one entry for each subject. Use it by one goroutine.
 type Verifier struct {
-	options Options
+	options   Options
+	writers   map[registry.Writer]*writer
+	report    Report // counts and sequences
+	holes     []Fault
+	disguised map[stream.Link]bool // what altered messages claim to be
+	more      int
 }
 
 // New returns a Verifier that has seen nothing.
 func New(o Options) *Verifier {
-	return &Verifier{options: o}
+	if o.Limit <= 0 {
+		o.Limit = 1000
+	}
+	return &Verifier{options: o, writers: map[registry.Writer]*writer{}, disguised: map[stream.Link]bool{}}
 }
 
 // Add checks the next message. It returns its own fault (altered, a wrong or missing
-// signature) if it has one; what follows from the order is in the [Report].
-func (v *Verifier) Add(s registry.Stored) *Fault { return nil }
+// signature) if it has one; what follows from the order is in the [Report]. A message
+// that does not stand behind the one before is passed over.
+func (v *Verifier) Add(s registry.Stored) *Fault {
+	if s.Sequence <= v.report.Last {
+		return nil
+	}
+	x := v.options.examine(s)
+	return v.place(&x)
+}
+
+func (v *Verifier) place(x *examined) *Fault {
+	r := &v.report
+	if x.sequence <= r.Last {
+		return nil
+	}
+	if r.Messages++; r.Messages == 1 {
+		r.First = x.sequence
+	} else if v.options.Whole && x.sequence > r.Last+1 {
+		v.hole(r.Last+1, x.sequence-1)
+	}
+	r.Last = x.sequence
+	if x.foreign {
+		r.Foreign++
+		if x.fault != nil && x.fact.Writer != "" {
+			v.writer(x.fact.Writer).accept(x)
+		}
+		return x.fault
+	}
+	return v.writer(x.fact.Writer).add(x)
+}
+
+func (v *Verifier) writer(name registry.Writer) *writer {
+	w := v.writers[name]
+	if w == nil {
+		w = newWriter(name, v.disguised)
+		v.writers[name] = w
+	}
+	return w
+}
+
+func (v *Verifier) hole(from, to uint64) {
+	if len(v.holes) >= maxOwn {
+		v.more++
+		return
+	}
+	f := Fault{Kind: Missing, Sequence: from, Last: to, Detail: "the history has no message with this sequence"}
+	if to > from {
+		f.Detail = fmt.Sprintf("the history has no message with these %d sequences", to-from+1)
+	}
+	v.holes = append(v.holes, f)
+}
+
+// together is how many messages one core examines at a time.
+const together = 128
+
+// part is some messages on their way through the cores.
+type part struct {
+	stored   []registry.Stored
+	examined []examined
+	err      error
+	done     chan struct{} // closed when examined is complete
+}
 
 // AddAll adds all of a sequence, on all cores, until it ends or yields an error, which is
-// returned; so is ctx's. Each (nil: nobody) is told after each message, in order.
+// returned; so is ctx's. Each (nil: nobody) is told after each message, in order. Messages
+// is called on another goroutine, which has ended when AddAll returns.
 func (v *Verifier) AddAll(ctx context.Context, messages iter.Seq2[registry.Stored, error], each func(registry.Stored)) error {
-	return nil
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	cores := runtime.GOMAXPROCS(0)
+	work, order := make(chan *part), make(chan *part, 2*cores)
+	for range cores {
+		wg.Go(func() {
+			for p := range work {
+				for _, s := range p.stored {
+					p.examined = append(p.examined, v.options.examine(s))
+				}
+				close(p.done)
+			}
+		})
+	}
+	wg.Go(func() {
+		defer close(order)
+		defer close(work)
+		read(ctx, messages, work, order)
+	})
+	for p := range order {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for n := range p.examined {
+			v.place(&p.examined[n])
+			if each != nil {
+				each(p.stored[n])
+			}
+		}
+		if p.err != nil {
+			return p.err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// read hands the messages on, until they end or nobody wants them.
+func read(ctx context.Context, messages iter.Seq2[registry.Stored, error], work, order chan<- *part) {
+	send := func(p *part) bool {
+		p.done = make(chan struct{})
+		if len(p.stored) == 0 {
+			close(p.done)
+		} else {
+			select {
+			case work <- p:
+			case <-ctx.Done():
+				return false
+			}
+		}
+		select {
+		case order <- p:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	next := &part{}
+	for s, err := range messages {
+		if err != nil {
+			next.err = err
+			break
+		}
+		if next.stored = append(next.stored, s); len(next.stored) == together {
+			if !send(next) {
+				return
+			}
+			next = &part{}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+	send(next)
 }
 
 // Report tells what was found so far. More may be added after it.
-func (v *Verifier) Report() Report { return Report{} }
+func (v *Verifier) Report() Report {
+	r := v.report
+	faults := slices.Clone(v.holes)
+	r.More = v.more
+	trunks := map[registry.Writer][]*trunk{}
+	for _, name := range slices.Sorted(maps.Keys(v.writers)) {
+		j := v.writers[name].judge()
+		r.Writers = append(r.Writers, j.told)
+		faults = append(faults, j.faults...)
+		r.More += j.more
+		trunks[name] = j.trunks
+	}
+	slices.SortStableFunc(faults, bySequence)
+	if len(faults) > v.options.Limit {
+		r.More += len(faults) - v.options.Limit
+		faults = faults[:v.options.Limit]
+	}
+	r.Faults = faults
+	for _, c := range v.options.Checkpoints {
+		for _, h := range c.Heads {
+			word := CheckpointWord{Head: h, Made: c.Made.Format(time.RFC3339)}
+			word.Verdict, word.Detail = v.against(h, trunks[h.Writer])
+			r.Checkpoints = append(r.Checkpoints, word)
+		}
+	}
+	return r
+}
 
-// VerifyAgainst verifies a whole history against checkpoints: it proves that what led to
-// each message that they name was not rewritten since, as far as the history still reaches
-// back and is intact. It is [New], [Verifier.AddAll] and [Verifier.Report].
+// against looks for the message that a checkpoint names.
+func (v *Verifier) against(h Head, trunks []*trunk) (Verdict, string) {
+	for _, t := range trunks {
+		if t.epoch.number != h.Epoch {
+			continue
+		}
+		switch e := t.at(h.Revision); {
+		case e == nil:
+		case e.link == h.Link && !e.faulty && e.sequence == h.Sequence:
+			return Met, fmt.Sprintf("stands at #%d", h.Sequence)
+		case e.link == h.Link && !e.faulty:
+			return Moved, fmt.Sprintf("stood at #%d, stands at #%d: the stream was made anew", h.Sequence, e.sequence)
+		default:
+			return Rewritten, fmt.Sprintf("another message stands at #%d", e.sequence)
+		}
+	}
+	switch {
+	case v.report.Messages == 0 || h.Sequence < v.report.First:
+		return TooOld, fmt.Sprintf("the history begins at #%d: nothing is proved about it", v.report.First)
+	case h.Sequence > v.report.Last && !v.options.Whole:
+		return TooYoung, fmt.Sprintf("what was read ends at #%d", v.report.Last)
+	}
+	return Gone, fmt.Sprintf("it stood at #%d and is not there", h.Sequence)
+}
+
+// VerifyAgainst verifies a history against checkpoints: it proves that what led to each
+// message that they name was not rewritten since, as far as the history still reaches back
+// and is intact. It is [New], [Verifier.AddAll] and [Verifier.Report].
 func VerifyAgainst(ctx context.Context, o Options, messages iter.Seq2[registry.Stored, error]) (Report, error) {
 	v := New(o)
 	err := v.AddAll(ctx, messages, nil)

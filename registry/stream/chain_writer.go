@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -164,11 +165,16 @@ func (w *Writer) linkAt(ctx context.Context, subject string, sequence uint64) (l
 	return Link{}, false, nil
 }
 
-// tailBefore finds the last message before a fence among the last ones of each fact.
+// tailBefore finds the last message of the epochs before a fence among the last ones of
+// each fact. By epoch and revision, not by sequence: after messages were sent again an
+// earlier one may stand behind the last.
 func tailBefore(all []registry.Message, epoch, fence uint64) standing {
 	t := standing{fence: fence}
 	for _, m := range all {
-		if m.Sequence < fence && m.Sequence > t.message.Sequence && m.Fact.Kind != registry.KindEpoch && 0 < m.Epoch && m.Epoch < epoch {
+		if m.Sequence >= fence || m.Fact.Kind == registry.KindEpoch || m.Epoch == 0 || m.Epoch >= epoch {
+			continue
+		}
+		if cmp.Or(cmp.Compare(m.Epoch, t.message.Epoch), cmp.Compare(m.Revision, t.message.Revision)) > 0 {
 			m.Event = nil
 			t.message, t.found = m, true
 		}
