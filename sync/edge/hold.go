@@ -34,7 +34,7 @@ func (l *leader) firstHold(exports *exporter) {
 	}
 	_, leave, left := a.orders.standing()
 	b.leave(left, leave)
-	l.brake, l.outbox.tells, l.outbox.tell = b, func() bool { return b.tells(l.clock.now()) }, l.tell
+	l.brake, l.outbox.doubt, l.outbox.tells, l.outbox.tell = b, a.intake.outdated, func() bool { return b.tells(l.clock.now()) }, l.tell
 	last, noted := l.lastNote()
 	l.told = l.notedAs
 	b.resume(l.clock.now(), append(words, exports.words()...), last, noted)
@@ -68,12 +68,13 @@ func (l *leader) brakeNow() {
 		return
 	}
 	may := l.mayPass() // before obeying, or a decision could come in between
-	due := l.obey()
-	if may {
-		due = append(due, l.brake.tick(l.clock.now())...)
+	for _, k := range l.obey() {
+		l.outbox.decide(k, time.Now())
 	}
-	for _, k := range due {
-		l.outbox.mark(k, registry.CauseChange, time.Now())
+	if may {
+		for _, k := range l.brake.tick(l.clock.now()) {
+			l.outbox.mark(k, registry.CauseChange, time.Now())
+		}
 	}
 	if l.lost.holding != l.brake.holding() {
 		l.describe(l.exports.current)

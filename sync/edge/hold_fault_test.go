@@ -64,3 +64,41 @@ func TestASecondReadThatFailsTooLateIsNoFault(t *testing.T) {
 		}
 	})
 }
+
+// What was gone in the last reading that was trusted is there again in one that is held
+// back until it is confirmed: nobody may withdraw it meanwhile.
+func TestNothingIsWithdrawnByAnOlderReadingWhileANewerOneIsHeld(t *testing.T) {
+	for name, then := range map[string]func(a *agent){
+		"a second read confirms it": func(*agent) {},
+		"the watch ends meanwhile": func(a *agent) {
+			time.Sleep(500 * time.Millisecond)
+			a.source.set(func(s *source) { s.watchErr = errRegistry })
+			time.Sleep(20 * time.Second)
+			a.source.set(func(s *source) { s.watchErr = nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, unbraked(services(10)...), func(t *testing.T, w *world) {
+				a := w.start("one")
+				before := w.sequence()
+				a.source.set(func(s *source) { s.readTakes = 10 * time.Second })
+				a.link.set(func(k *link) { k.next = func(string, int) fault { return slow } })
+				w.catalogue.put(service("s0000", 3)) // the agent waits for its acknowledgement
+				time.Sleep(time.Second)
+				w.catalogue.remove("s0001")
+				time.Sleep(time.Second)
+				w.catalogue.replace(services(3)...)
+				then(a)
+				time.Sleep(time.Minute)
+				a.link.set(func(k *link) { k.next = nil })
+				time.Sleep(10 * time.Second)
+				for _, m := range w.since(before) {
+					if s := m.Event.Service; s != nil && s.Name == "s0001" && s.Total == 0 {
+						t.Errorf("sequence %d withdraws it", m.Sequence)
+					}
+				}
+				w.mustEqual(t, w.catalogue.now())
+			})
+		})
+	}
+}

@@ -36,6 +36,7 @@ type intake struct {
 	mu      sync.Mutex // guards what follows
 	current reading
 	held    *registry.Snapshot // waits for the second read
+	newer   bool               // something newer than current was shown, and none of it was believed yet
 	restart context.CancelCauseFunc
 	drifts  uint64
 	holds   uint64
@@ -121,7 +122,7 @@ func (i *intake) take(s *registry.Snapshot) {
 			i.logger.Warn("the registry lost much at once: reading again before anything is withdrawn",
 				"services", s.Len(), "services_before", i.current.snapshot.Len())
 		}
-		i.held = s
+		i.held, i.newer = s, true
 		wake(i.suspect)
 		return
 	}
@@ -134,7 +135,7 @@ func (i *intake) accept(s registry.Snapshot) {
 	if i.current.fault != nil {
 		i.logger.Info("registry is read again", "services", s.Len())
 	}
-	i.current = reading{snapshot: s, known: true, seen: time.Now()}
+	i.current, i.newer = reading{snapshot: s, known: true, seen: time.Now()}, false
 	wake(i.changed)
 }
 
@@ -230,6 +231,14 @@ func (i *intake) confirm(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// outdated reports whether the source has shown something newer than the latest reading,
+// which may have again what that lacks.
+func (i *intake) outdated() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.newer
 }
 
 // suspicion returns the snapshot that is held; nil when none is.

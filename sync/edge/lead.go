@@ -196,7 +196,7 @@ func (l *leader) reload() {
 	l.describe(snapshot)
 	l.seen = time.Now()
 	for _, k := range append(before, l.wantedKeys()...) {
-		l.outbox.mark(k, registry.CauseChange, l.seen)
+		l.outbox.decide(k, l.seen)
 	}
 	l.outbox.own = registry.CauseChange
 	l.agent.config.Logger.Info("new settings are in force")

@@ -19,8 +19,9 @@ type belief struct {
 
 // mark says why a service may differ from what the stream has, and since when.
 type mark struct {
-	cause registry.Cause
-	seen  time.Time
+	cause   registry.Cause
+	seen    time.Time
+	decided bool // by an operator: nothing that the registry may say counts
 }
 
 // outbox turns what should stand on the stream into events, by comparing it with
@@ -47,6 +48,7 @@ type outbox struct {
 	own   registry.Cause        // why the record may differ; "" when it does not
 
 	notes []registry.Note       // to be published, first come first
+	doubt func() bool           // whether wanted may lack what the registry has again; nil: never
 	tells func() bool           // whether another note is due; nil: none ever is
 	tell  func(*registry.Event) // makes an event that note
 }
@@ -119,6 +121,14 @@ func (o *outbox) believe(k registry.ServiceKey, b *belief) {
 	o.digest = o.digest.XOR(b.stored)
 }
 
+// decide marks a service of which an operator has decided that it is withdrawn.
+func (o *outbox) decide(k registry.ServiceKey, now time.Time) {
+	o.mark(k, registry.CauseChange, now)
+	m := o.dirty[k]
+	m.decided = true
+	o.dirty[k] = m
+}
+
 // mark says that a service may differ from what the stream has.
 func (o *outbox) mark(k registry.ServiceKey, cause registry.Cause, seen time.Time) {
 	m, known := o.dirty[k]
@@ -180,20 +190,35 @@ func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 		}
 		o.own = ""
 	}
-	taken := 0
+	taken, doubtful := 0, o.doubt != nil && o.doubt()
+	var waiting []registry.ServiceKey
 	for _, k := range o.order {
 		if len(events) == limit {
 			break
 		}
 		taken++
 		m := o.dirty[k]
+		if doubtful && !m.decided && o.withdraws(k) {
+			waiting = append(waiting, k)
+			continue
+		}
 		delete(o.dirty, k)
 		if e := o.serviceEvent(k, m, now); e != nil {
 			events = append(events, e)
 		}
 	}
-	o.order = slices.Delete(o.order, 0, taken)
+	o.order = slices.Replace(o.order, 0, taken, waiting...)
 	return events
+}
+
+// withdraws reports whether the stream has an instance of a service that is wanted no longer.
+func (o *outbox) withdraws(k registry.ServiceKey) bool {
+	b := o.believed[k]
+	if b == nil || o.wanted == nil {
+		return false
+	}
+	changes := registry.Compare(&registry.Service{Key: k, Instances: b.state.Instances}, o.wanted(k))
+	return changes != nil && len(changes.Removed) > 0
 }
 
 // recordEvent compares the cluster's record with what the stream has; nil = equal
