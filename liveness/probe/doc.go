@@ -21,7 +21,8 @@
 //     else: no name is resolved, no redirect followed, no proxy used. Loopback, link-local
 //     and metadata addresses are probed only where Allow covers them. Of what a gateway
 //     sends, 16 KiB are read at most, and all of it within the timeout.
-//   - What this machine lacks (descriptors, ports, memory) is not held against a gateway.
+//   - What this machine lacks (descriptors, ports, memory), or a way to the address (IPv6, a
+//     route), is not held against a gateway.
 //   - Reports come at once when a verdict turns, otherwise every ten seconds, and at a
 //     rate that is bounded whatever happens. When nothing is known of a cluster any more,
 //     the last one has no gateways.
