@@ -8,6 +8,7 @@ import (
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
 	"github.com/seamark-mesh/seamark/cmd/internal/probing"
+	"github.com/seamark-mesh/seamark/cmd/internal/signing"
 	"github.com/seamark-mesh/seamark/registry"
 )
 
@@ -23,6 +24,7 @@ type Config struct {
 	Export   Export
 	Probes   probing.Section
 	Brake    Brake
+	Signing  signing.Section
 	HTTP     string // address to listen on
 
 	Description config.Description // of all this, as the history may tell it
@@ -136,9 +138,10 @@ type document struct {
 		Rename  map[string]string `yaml:"rename" private:"true" help:"patterns of services and what they are called outside: legacy/*=shop/*"`
 		Redact  []string          `yaml:"redact" private:"true" help:"patterns of metadata keys that never leave the cluster, whatever service has them: *password*"`
 	} `yaml:"export"`
-	Probes probing.Section `yaml:"probes"`
-	Brake  Brake           `yaml:"brake"`
-	HTTP   string          `yaml:"http" default:"127.0.0.1:8081" help:"address for /healthz, /readyz, /metrics and /v1/status"`
+	Probes  probing.Section `yaml:"probes"`
+	Brake   Brake           `yaml:"brake"`
+	Signing signing.Section `yaml:"signing"`
+	HTTP    string          `yaml:"http" default:"127.0.0.1:8081" help:"address for /healthz, /readyz, /metrics and /v1/status"`
 }
 
 type gateway struct {
@@ -192,7 +195,7 @@ func (c Config) CheckFiles() []config.Fault {
 	if s := c.Source.Nacos; s != nil {
 		files["source.nacos.password_file"] = s.PasswordFile
 	}
-	return config.Unreadable(files)
+	return append(config.Unreadable(files), c.Signing.Unusable()...)
 }
 
 // Reloadable compares a new configuration with the one that runs. It returns the
@@ -209,6 +212,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"source", old.Source, new.Source},
 		{"probes", old.Probes, new.Probes},
 		{"brake", old.Brake, new.Brake},
+		{"signing", old.Signing, new.Signing},
 		{"http", old.HTTP, new.HTTP},
 	} {
 		if !reflect.DeepEqual(f.old, f.new) {

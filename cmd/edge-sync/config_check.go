@@ -24,7 +24,7 @@ const maxText = 63
 func (d *document) config(r *config.Report) Config {
 	c := Config{
 		Cluster: registry.ClusterID(d.Cluster), Region: d.Region, Zone: d.Zone, Labels: d.Labels,
-		NATS: d.NATS, Source: d.Source, Probes: d.Probes, Brake: d.Brake, HTTP: d.HTTP,
+		NATS: d.NATS, Source: d.Source, Probes: d.Probes, Brake: d.Brake, Signing: d.Signing, HTTP: d.HTTP,
 	}
 	d.checkCluster(r)
 	d.NATS.Check(r, "nats")

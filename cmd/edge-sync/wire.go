@@ -138,6 +138,11 @@ func (d *daemon) runAgent(ctx context.Context, source edge.Source) error {
 		return proc.Hint(fmt.Errorf("nats: %w", err), "look at the nats section of the configuration")
 	}
 	defer conn.Close()
+	if key, err := d.config.Signing.Begin(conn); err != nil {
+		return err
+	} else if key != "" {
+		d.process.Logger.Info("what is published is signed", "key", key)
+	}
 	first, name := d.wanted.Load(), agentName()
 	agent, err := edge.New(edge.Config{
 		Cluster: d.config.Cluster, Agent: name, Version: proc.Version(), Source: d.config.Source.Kind(),

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
+	"github.com/seamark-mesh/seamark/cmd/internal/signing"
 	"github.com/seamark-mesh/seamark/cmd/internal/zoneconfig"
 	"github.com/seamark-mesh/seamark/dnsserver/cookie"
 	"github.com/seamark-mesh/seamark/registry"
@@ -24,6 +25,7 @@ type Config struct {
 	Checkpoint Checkpoint
 	Archive    Archive
 	Stale      Stale
+	Signing    signing.Section
 	HTTP       string // address to listen on
 }
 
@@ -46,13 +48,14 @@ type document struct {
 		HistoryAge   time.Duration `yaml:"history_age" default:"720h" help:"how long the history of events is kept"`
 		HistoryBytes config.Size   `yaml:"history_bytes" default:"10GiB" help:"guard on the size of the history; 0 for none"`
 	} `yaml:"streams"`
-	Probes         Probes        `yaml:"probes"`
-	Observer       Observer      `yaml:"observer"`
-	Checkpoint     Checkpoint    `yaml:"checkpoint"`
-	Archive        Archive       `yaml:"archive"`
-	ReadyWhenStale bool          `yaml:"ready_when_stale" default:"true" help:"be ready while cut off from NATS: the answers stand, marked as stale"`
-	MaxStale       time.Duration `yaml:"max_stale" default:"0s" help:"time of being cut off from NATS beyond which it is not ready; 0 for no limit"`
-	HTTP           string        `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
+	Probes         Probes          `yaml:"probes"`
+	Observer       Observer        `yaml:"observer"`
+	Checkpoint     Checkpoint      `yaml:"checkpoint"`
+	Signing        signing.Section `yaml:"signing"`
+	Archive        Archive         `yaml:"archive"`
+	ReadyWhenStale bool            `yaml:"ready_when_stale" default:"true" help:"be ready while cut off from NATS: the answers stand, marked as stale"`
+	MaxStale       time.Duration   `yaml:"max_stale" default:"0s" help:"time of being cut off from NATS beyond which it is not ready; 0 for no limit"`
+	HTTP           string          `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
 }
 
 // AddFlags declares a flag for every field that one text can give.
@@ -72,7 +75,7 @@ func Load(path string, environ []string, flags *pflag.FlagSet) (Config, []config
 // this machine.
 func (c Config) CheckFiles() []config.Fault {
 	_, faults := c.DNS.Settings(cookie.Secret{})
-	return append(append(config.Unreadable(c.NATS.Files("nats")), faults...), slices.Concat(c.Checkpoint.unusable(), c.Archive.unusable())...)
+	return append(append(config.Unreadable(c.NATS.Files("nats")), faults...), slices.Concat(c.Checkpoint.unusable(), c.Archive.unusable(), c.Signing.Unusable())...)
 }
 
 // Reloadable compares a new configuration with the one that runs. It returns the
@@ -90,6 +93,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"streams", old.Streams, new.Streams},
 		{"probes", old.Probes, new.Probes},
 		{"checkpoint", old.Checkpoint, new.Checkpoint},
+		{"signing", old.Signing, new.Signing},
 		{"archive", old.Archive, new.Archive},
 		{"ready_when_stale or max_stale", old.Stale, new.Stale},
 		{"observer.enabled", old.Observer.Enabled, new.Observer.Enabled},

@@ -34,7 +34,7 @@ func (d *document) config(r *config.Report) Config {
 		r.Add("streams.history_bytes", "%d bytes would cut the history short; write at least 64MiB, or 0 for no guard", s.HistoryBytes)
 	}
 	return Config{
-		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, Probes: d.Probes, Observer: d.Observer, Checkpoint: d.Checkpoint, Archive: d.Archive, Stale: stale, HTTP: d.HTTP,
+		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, Probes: d.Probes, Observer: d.Observer, Checkpoint: d.Checkpoint, Archive: d.Archive, Stale: stale, Signing: d.Signing, HTTP: d.HTTP,
 		Streams: Streams{Manage: s.Manage, Replicas: s.Replicas, HistoryAge: s.HistoryAge, HistoryBytes: int64(s.HistoryBytes)},
 	}
 }

@@ -152,6 +152,11 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 		return proc.Hint(fmt.Errorf("nats: %w", err), "look at the nats section of the configuration")
 	}
 	defer conn.Close()
+	if key, err := c.config.Signing.Begin(conn); err != nil {
+		return err
+	} else if key != "" {
+		c.logger.Info("what is published is signed", "key", key)
+	}
 	c.Conn = conn
 	c.reached.Store(conn)
 	known := replica.Place{Sequence: c.known().Sequence()}
