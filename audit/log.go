@@ -83,7 +83,7 @@ func newLogging(ctx context.Context, h History, q Query) (*logging, error) {
 
 // since is the first sequence that is wanted.
 func (l *logging) since(ctx context.Context, span Span) (uint64, error) {
-	w := l.Query.Since
+	w := l.Since
 	switch {
 	case w.IsZero():
 		return span.First, nil
@@ -104,7 +104,7 @@ func (l *logging) since(ctx context.Context, span Span) (uint64, error) {
 
 // until is the last sequence that is wanted; at least 1, for 0 stands for the end.
 func (l *logging) until(ctx context.Context, span Span) (uint64, error) {
-	w := l.Query.Until
+	w := l.Until
 	switch {
 	case w.IsZero():
 		return max(span.Last, 1), nil
