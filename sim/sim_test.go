@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -89,6 +90,10 @@ func (s *transcript) String() string {
 	return s.text.String()
 }
 
+// longestLife is how long a seed may take, by the real clock: a hundred times what it does
+// on a machine that is busy.
+const longestLife = 5 * time.Minute
+
 // run is one worker's life. It returns the last seed that it has begun.
 func run(t *testing.T, first uint64, count int, f func(result)) (last uint64) {
 	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWorker$", "-test.timeout=0", "-sim.worker",
@@ -107,6 +112,10 @@ func run(t *testing.T, first uint64, count int, f func(result)) (last uint64) {
 		t.Fatal(err)
 	}
 	last, done := first, false
+	stuck := time.AfterFunc(longestLife, func() {
+		_ = command.Process.Signal(syscall.SIGQUIT) // it tells where it is, and ends
+	})
+	defer stuck.Stop()
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -120,6 +129,7 @@ func run(t *testing.T, first uint64, count int, f func(result)) (last uint64) {
 		if n, _ := fmt.Sscanf(text, "begin %d", &last); n == 1 {
 			done = false
 			said.Reset()
+			stuck.Reset(longestLife)
 			continue
 		}
 		if _, err := fmt.Sscanf(text, "end %d %d %d %d %q", &r.seed, &r.sum, &r.operations, &lived, &r.failure); err != nil {
@@ -137,8 +147,11 @@ func run(t *testing.T, first uint64, count int, f func(result)) (last uint64) {
 
 // tailOf returns what is worth reading of what a process said in the end.
 func tailOf(s string) string {
-	if at := strings.Index(s, "panic:"); at >= 0 {
-		s = s[at:]
+	for _, begin := range []string{"panic:", "SIGQUIT:"} {
+		if at := strings.Index(s, begin); at >= 0 {
+			s = s[at:]
+			break
+		}
 	}
 	return s[:min(len(s), 8000)]
 }
