@@ -205,9 +205,9 @@ func (d Direct) Diff(ctx context.Context, from, to string, key registry.ServiceK
 
 // Blame is the answer to [Asker.Blame].
 type Blame struct {
-	At      Moment              `json:"at"`
-	Service registry.ServiceKey `json:"service"`
-	Origins []audit.Origin      `json:"origins"`
+	At      Moment         `json:"at"`
+	Service string         `json:"service"` // NAMESPACE/NAME
+	Origins []audit.Origin `json:"origins"`
 }
 
 // Blame implements [Asker].
@@ -220,5 +220,5 @@ func (d Direct) Blame(ctx context.Context, at string, key registry.ServiceKey) (
 	if err == nil && len(origins) == 0 {
 		_, err = d.At(ctx, fmt.Sprintf("#%d", m.Sequence), key) // tells whether anybody knew it
 	}
-	return Blame{At: momentOf(m), Service: key, Origins: append([]audit.Origin{}, origins...)}, err
+	return Blame{At: momentOf(m), Service: key.String(), Origins: append([]audit.Origin{}, origins...)}, err
 }
