@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -143,10 +142,11 @@ func (d *daemon) runAgent(ctx context.Context, source edge.Source) error {
 	} else if key != "" {
 		d.process.Logger.Info("what is published is signed", "key", key)
 	}
-	first, name := d.wanted.Load(), agentName()
+	self := newIdentity("/proc")
+	first, name := d.wanted.Load(), self.String()
 	agent, err := edge.New(edge.Config{
 		Cluster: d.config.Cluster, Agent: name, Version: proc.Version(), Source: d.config.Source.Kind(),
-		Logger: d.process.Logger.With("cluster", string(d.config.Cluster)), Refused: d.refused.Refused, Brake: d.config.Brake.rules(),
+		Logger: d.process.Logger.With("cluster", string(d.config.Cluster)), Refused: d.refused.Refused, Brake: d.config.Brake.rules(), Ended: self.ended,
 	}, *first, source, conn.Writer(registry.Writer(d.config.Cluster)))
 	if err != nil {
 		return err
@@ -157,15 +157,6 @@ func (d *daemon) runAgent(ctx context.Context, source edge.Source) error {
 		agent.Reload(*latest)
 	}
 	return proc.Run(ctx, d.process.Logger, grace, append(d.probes(agent, conn, name), proc.Part{Name: "agent", Run: agent.Run})...)
-}
-
-// agentName is unique among all agents: a lease says by it who holds it.
-func agentName() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), strings.ToLower(rand.Text()[:6]))
 }
 
 // settings are the parts of the configuration that may change while it runs.

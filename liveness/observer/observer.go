@@ -100,7 +100,7 @@ func New(config Config, settings Settings, store *registry.Store, log Log, strea
 		return nil, errors.New("observer: a name is needed")
 	}
 	config.Timing = config.Timing.withDefaults()
-	o := &Observer{config: config, store: store, log: log, stream: stream, signs: newSigns(config.Timing.Pause), candidate: election.NewCandidate(config.Agent)}
+	o := &Observer{config: config, store: store, log: log, stream: stream, signs: newSigns(config.Timing.Pause), candidate: election.NewCandidate(config.Agent, nil)}
 	o.settings.Store(&settings)
 	return o, nil
 }

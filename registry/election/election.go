@@ -36,20 +36,28 @@ func (v *Vigil) Blind() { v.blind = true }
 // Candidate is who wants the lease, under one name, and knows which leases it wrote itself.
 type Candidate struct {
 	agent   string
+	ended   func(agent string) bool
 	tried   time.Time // of the lease that it tried to write last; zero: none
 	written time.Time // of the last one that was acknowledged
 }
 
-// NewCandidate returns a candidate of this name, which should be unique in the mesh.
-func NewCandidate(agent string) Candidate { return Candidate{agent: agent} }
+// NewCandidate returns a candidate of this name, which should be unique in the mesh. Ended
+// reports whether the process that goes by a name has ended for certain, as far as that can
+// be proven here; nil: nothing can. It must not block.
+func NewCandidate(agent string, ended func(agent string) bool) Candidate {
+	if ended == nil {
+		ended = func(string) bool { return false }
+	}
+	return Candidate{agent: agent, ended: ended}
+}
 
 // MayTake reports whether the lease, as it was read just now, is free (there is none, its
-// holder stopped, or it was not renewed for as long as lapse) or the candidate's own. Of
+// holder stopped or has ended, or it was not renewed for as long as lapse) or the candidate's own. Of
 // a process that has written none yet, a lease in its name is its predecessor's and its
 // own; later only what it wrote itself is.
 func (c *Candidate) MayTake(at registry.LeaseAt, v *Vigil, lapse time.Duration) bool {
 	own := at.Lease.Agent == c.agent && (c.tried.IsZero() || at.Lease.Time.Equal(c.tried) || at.Lease.Time.Equal(c.written))
-	return v.Left(at, lapse) <= 0 || !at.Found || at.Lease.Phase == registry.PhaseStopped || own
+	return v.Left(at, lapse) <= 0 || !at.Found || at.Lease.Phase == registry.PhaseStopped || own || c.ended(at.Lease.Agent)
 }
 
 // Put gives the lease the candidate's name and the time, makes its detail one that every

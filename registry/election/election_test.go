@@ -31,11 +31,12 @@ func TestWhoMayTakeTheLease(t *testing.T) {
 		"somebody else's":                                    {lease("other", registry.PhaseSynced), false, false},
 		"somebody else's, stopped":                           {lease("other", registry.PhaseStopped), false, true},
 		"somebody else's, lapsed":                            {old, false, true},
+		"somebody else's, ended":                             {lease("ended", registry.PhaseSynced), false, true},
 		"a predecessor's of its name":                        {lease("one", registry.PhaseSynced), false, true},
 		"another process's of its name, while this one runs": {lease("one", registry.PhaseSynced), true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := election.NewCandidate("one")
+			c := election.NewCandidate("one", func(agent string) bool { return agent == "ended" })
 			if test.wrote {
 				_, _ = c.Put(registry.Lease{}, func(registry.Lease) (uint64, error) { return 1, nil })
 			}
@@ -49,7 +50,7 @@ func TestWhoMayTakeTheLease(t *testing.T) {
 // What it wrote itself is its own, also when it never heard that it was stored.
 func TestWhatACandidateWroteIsItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := election.NewCandidate("one")
+		c := election.NewCandidate("one", nil)
 		var stored, lost registry.Lease
 		sequence, err := c.Put(registry.Lease{Epoch: 3, Detail: "a line\nand “more”" + strings.Repeat("!", 5000)}, func(l registry.Lease) (uint64, error) { stored = l; return 5, nil })
 		if sequence != 5 || err != nil || stored.Agent != "one" || stored.Epoch != 3 || !stored.Time.Equal(time.Now()) {

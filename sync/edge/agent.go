@@ -40,7 +40,7 @@ func New(config Config, settings Settings, source Source, log Log) (*Agent, erro
 	}
 	config.Timing, config.Brake = config.Timing.withDefaults(), config.Brake.withDefaults()
 	a := &Agent{
-		config: config, writer: registry.Writer(config.Cluster), log: log, candidate: election.NewCandidate(config.Agent),
+		config: config, writer: registry.Writer(config.Cluster), log: log, candidate: election.NewCandidate(config.Agent, config.Ended),
 		intake:   newIntake(source, config.Logger, config.Timing),
 		reloaded: make(chan struct{}, 1), orders: newOrders(), brakes: brakeCounts{ended: map[registry.BrakeState]uint64{}},
 	}

@@ -77,6 +77,7 @@ type Config struct {
 	Logger  *slog.Logger
 	Refused func(*registry.Refusal) // is told of everything the policy or the door refuses; may be called from any goroutine
 	Timing  Timing                  // zero fields mean the defaults
+	Ended   func(agent string) bool // whether the agent of this name has ended for certain, so that its lease is not waited for; nil: nobody knows. It must not block
 	Brake   BrakeRules              // likewise
 }
 

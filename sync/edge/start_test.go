@@ -79,6 +79,47 @@ func TestRestartUnderTheSameNameDoesNotWait(t *testing.T) {
 	})
 }
 
+// A supervisor starts a killed agent again at once: it must not wait for a lease that
+// nobody can renew any more.
+func TestTheLeaseOfAnAgentThatHasEndedIsNotWaitedFor(t *testing.T) {
+	for name, test := range map[string]struct {
+		killed bool
+		want   edge.Role
+	}{"it was killed": {true, edge.Leader}, "it runs": {false, edge.Standby}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(services(3)...)
+			w.ended = func(agent string) bool { return test.killed && agent == "host/1" }
+			inWorld(t, w, func(t *testing.T, w *world) {
+				a := w.start("host/1")
+				if test.killed {
+					a.kill()
+				}
+				b := w.start("host/2")
+				if got := b.Status().Role; got != test.want {
+					t.Errorf("the second one is %s at once, want %s", got, test.want)
+				}
+				time.Sleep(time.Minute)
+				w.mustEqual(t, w.catalogue.now())
+			})
+		})
+	}
+}
+
+// Who wrongly takes an agent for ended takes its lease, and that is all: they do not fight.
+func TestAnAgentThatIsTakenForEndedStandsBy(t *testing.T) {
+	w := newWorld(services(3)...)
+	w.ended = func(agent string) bool { return agent == "host/1" }
+	inWorld(t, w, func(t *testing.T, w *world) {
+		a := w.start("host/1")
+		b := w.start("host/2")
+		time.Sleep(10 * time.Minute)
+		if n := len(w.epochs()); n != 2 || leading(a) || !leading(b) {
+			t.Errorf("%d epochs; the first one is %s, the second %s", n, a.Status().Role, b.Status().Role)
+		}
+		w.mustEqual(t, w.catalogue.now())
+	})
+}
+
 func TestTheRegistryIsDownAtTheStart(t *testing.T) {
 	inWorld(t, newWorld(services(5)...), func(t *testing.T, w *world) {
 		w.start("one").stop()

@@ -29,6 +29,7 @@ type world struct {
 	timing    edge.Timing
 	brake     edge.BrakeRules
 	refused   func(*registry.Refusal)
+	ended     func(agent string) bool
 	log       io.Writer // takes what agents log; nil: nobody does
 	agents    []*agent
 }
@@ -87,7 +88,7 @@ func (w *world) prepare(name string) *agent {
 	if os.Getenv("EDGE_TEST_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("agent", name)
 	}
-	config := edge.Config{Cluster: cluster, Agent: name, Version: "v0", Source: "test", Logger: logger, Refused: w.refused, Timing: w.timing, Brake: w.brake}
+	config := edge.Config{Cluster: cluster, Agent: name, Version: "v0", Source: "test", Logger: logger, Refused: w.refused, Timing: w.timing, Brake: w.brake, Ended: w.ended}
 	made, err := edge.New(config, w.settings, a.source, a.link)
 	if err != nil {
 		panic(err)
