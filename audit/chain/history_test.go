@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,7 @@ type author struct {
 	last     *stream.Join  // the last message that is no epoch record
 	joins    *stream.Join  // that, when the epoch began
 	signer   *chain.Signer // nil: it does not sign
+	filling  int           // bytes that its messages have more than they need
 	bare     bool          // it is of a version without a chain
 }
 
@@ -80,7 +82,7 @@ func sign(m registry.Stored, s *chain.Signer) {
 // message makes the next message, which is not stored yet.
 func (a *author) message(subject string) registry.Stored {
 	a.revision++
-	body := fmt.Appendf(nil, `{"id":%q}`, rand.Text())
+	body := fmt.Appendf(nil, `{"id":%q,"filling":%q}`, rand.Text(), strings.Repeat("x", a.filling))
 	m := registry.Stored{Subject: "mesh.v1." + a.writer + "." + subject, Body: body, Header: map[string][]string{
 		"Nats-Msg-Id": {rand.Text()}, "Seamark-Epoch": {strconv.FormatUint(a.epoch, 10)},
 		"Seamark-Revision": {strconv.FormatUint(a.revision, 10)}, "ce-type": {"seamark"},
