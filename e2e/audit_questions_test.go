@@ -71,7 +71,7 @@ func livePast(t *testing.T) *past {
 // now waits for an answer, and remembers it and the moment.
 func (p *past) now(t *testing.T, what string, want ...string) {
 	t.Helper()
-	p.mesh.answers(t, checkout, "A", want...)
+	p.answers(t, checkout, "A", want...)
 	p.moments[what], p.answered[what] = time.Now().UTC().Format(time.RFC3339Nano), want
 }
 
@@ -160,7 +160,7 @@ func TestAuditOfAMesh(t *testing.T) {
 	p.audit(t, "archive", "--to", archived)
 	p.audit(t, "archive", "--to", archived) // again: nothing to add
 	ways := map[string][]string{
-		"stream": nil, "http": {"--server", "http://" + p.mesh.http}, "export": {"--from-file", kept}, "archive": {"--archive", archived},
+		"stream": nil, "http": {"--server", "http://" + p.http}, "export": {"--from-file", kept}, "archive": {"--archive", archived},
 		"both": {"--archive", archived, "--nats", p.reader},
 	}
 	for name, way := range ways {
@@ -236,7 +236,7 @@ func (p *past) questions(t *testing.T, way []string) {
 
 // resolvesPast asks by the command that everybody knows.
 func (p *past) resolvesPast(t *testing.T) {
-	for _, way := range [][]string{nil, {"--server", "http://" + p.mesh.http}} {
+	for _, way := range [][]string{nil, {"--server", "http://" + p.http}} {
 		out, said, code := p.try(t, append([]string{"resolve", checkout, "--at", p.moments["failed"]}, way...)...)
 		if code != 0 || !strings.Contains(out, "the past") || !strings.Contains(out, amberGateway) || strings.Contains(out, bronzeGateway) {
 			t.Errorf("resolve --at exits with %d: %s%s", code, out, said)
@@ -244,7 +244,7 @@ func (p *past) resolvesPast(t *testing.T) {
 	}
 	var r resolution
 	question := url.Values{"name": {checkout}, "at": {p.moments["failed"]}}
-	if err := get("http://"+p.mesh.http+"/v1/resolve?"+question.Encode(), &r); err != nil || !slices.Equal(r.addresses(), []string{amberGateway}) {
+	if err := get("http://"+p.http+"/v1/resolve?"+question.Encode(), &r); err != nil || !slices.Equal(r.addresses(), []string{amberGateway}) {
 		t.Errorf("/v1/resolve?at= gives %+v, %v", r, err)
 	}
 }
@@ -278,7 +278,7 @@ func (p *past) replays(t *testing.T) {
 	}
 	client := &mesh{dns: address}
 	client.answers(t, checkout, "A", amberGateway)
-	if a, err := ask.Ask(t.Context(), p.mesh.dns, "mesh.internal.", "SOA"); err != nil || a.RCode != "NOERROR" {
+	if a, err := ask.Ask(t.Context(), p.dns, "mesh.internal.", "SOA"); err != nil || a.RCode != "NOERROR" {
 		t.Errorf("the mesh itself: %+v, %v", a, err)
 	}
 	if err := command.Process.Signal(os.Interrupt); err != nil {
@@ -317,11 +317,11 @@ func (p *past) refuses(t *testing.T) {
 		"backwards":         {[]string{"audit", "diff", "now", "#2"}, 2, "earlier"},
 		"no file":           {[]string{"audit", "log", "--from-file", filepath.Join(p.dir, "none.jsonl")}, 1, "none.jsonl"},
 		"no archive":        {[]string{"audit", "log", "--archive", p.dir}, 1, "archive"},
-		"follow by HTTP":    {[]string{"audit", "log", "--follow", "--server", "http://" + p.mesh.http}, 2, "--nats"},
-		"future by HTTP":    {[]string{"audit", "at", "2199-01-01", "--server", "http://" + p.mesh.http}, 1, "future"},
-		"before, by HTTP":   {[]string{"audit", "at", "2001-01-01", "--server", "http://" + p.mesh.http}, 1, "earliest"},
+		"follow by HTTP":    {[]string{"audit", "log", "--follow", "--server", "http://" + p.http}, 2, "--nats"},
+		"future by HTTP":    {[]string{"audit", "at", "2199-01-01", "--server", "http://" + p.http}, 1, "future"},
+		"before, by HTTP":   {[]string{"audit", "at", "2001-01-01", "--server", "http://" + p.http}, 1, "earliest"},
 		"incident nowhere":  {[]string{"audit", "incident"}, 2, "--around"},
-		"events by HTTP":    {[]string{"audit", "log", "-o", "cloudevents", "--server", "http://" + p.mesh.http}, 1, "--nats"},
+		"events by HTTP":    {[]string{"audit", "log", "-o", "cloudevents", "--server", "http://" + p.http}, 1, "--nats"},
 		"name that is none": {[]string{"audit", "resolve", "..", "--at", "now"}, 2, "no domain name"},
 	} {
 		out, said, code := p.try(t, question.arguments...)
@@ -354,7 +354,7 @@ func (p *past) bounds(t *testing.T) {
 		"/v1/audit/resolve?name=" + checkout:      http.StatusOK,
 		"/v1/resolve?at=noonish&name=" + checkout: http.StatusBadRequest,
 	} {
-		reply, err := http.Get("http://" + p.mesh.http + path)
+		reply, err := http.Get("http://" + p.http + path)
 		if err != nil {
 			t.Fatal(err)
 		}
