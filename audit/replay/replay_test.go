@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/dnsserver/ask"
 	"github.com/seamark-mesh/seamark/registry"
 )
@@ -193,27 +192,5 @@ func TestReplayTellsWhatFails(t *testing.T) {
 	cancel(gone)
 	if _, err := Run(ctx, Config{History: h, From: h.moment(10), To: h.moment(40)}); !errors.Is(err, gone) {
 		t.Errorf("Run() = %v", err)
-	}
-}
-
-func BenchmarkReplay(b *testing.B) {
-	a := newAuthor(b, "amber", "bronze", "cobalt")
-	clusters := []string{"amber", "bronze", "cobalt"}
-	const events = 300_000
-	for n := range events {
-		a.service(clusters[n%3], fmt.Sprintf("service-%d", n/3%10_000), 1+n%4)
-		a.at = dawn.Add(time.Duration(n) * time.Millisecond)
-	}
-	h := a.all
-	for _, listen := range []string{"", "127.0.0.1:0"} {
-		b.Run("dns="+fmt.Sprint(listen != ""), func(b *testing.B) {
-			for b.Loop() {
-				p, err := Run(b.Context(), Config{History: h, From: h.moment(7), To: audit.Moment{Sequence: uint64(len(h)), Time: h[len(h)-1].Time}, Listen: listen})
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.ReportMetric(p.Rate(), "events/s")
-			}
-		})
 	}
 }
