@@ -210,7 +210,7 @@ func (w *Writer) add(m registry.Stored) error {
 			return err
 		}
 	}
-	if w.tail != nil && w.tail.blocks > 0 && m.Time.Sub(w.tail.since) >= w.options.SegmentAge {
+	if since := w.since(); !since.IsZero() && m.Time.Sub(since) >= w.options.SegmentAge {
 		if err := errors.Join(w.flush(), w.sealTail()); err != nil {
 			return err
 		}
@@ -221,6 +221,18 @@ func (w *Writer) add(m registry.Stored) error {
 		return w.flush()
 	}
 	return nil
+}
+
+// since returns when the first message of the tail, or of what is to be written there,
+// was stored; zero: there is none.
+func (w *Writer) since() time.Time {
+	switch {
+	case w.tail != nil && w.tail.blocks > 0:
+		return w.tail.since
+	case len(w.pending) > 0:
+		return w.pending[0].Time
+	}
+	return time.Time{}
 }
 
 // flush writes what is pending as one block, and seals the tail when it is long enough.
