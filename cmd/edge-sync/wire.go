@@ -245,6 +245,7 @@ func (d *daemon) status(w http.ResponseWriter, _ *http.Request) {
 		Digest   registry.Digest    `json:"digest"`
 		Registry registryStatus     `json:"registry"`
 		Brake    *brakeStatus       `json:"brake,omitempty"`
+		Orders   string             `json:"orders_fault,omitempty"`
 	}{
 		Ready: d.ready() == nil, Cluster: d.config.Cluster, Version: proc.Version(), Role: edge.Standby,
 		Registry: registryStatus{Source: d.config.Source.Kind(), Mode: d.mode()},
@@ -254,6 +255,9 @@ func (d *daemon) status(w http.ResponseWriter, _ *http.Request) {
 		out.Role, out.Holder, out.Phase, out.Epoch, out.Revision = s.Role, s.Holder, s.Phase, s.Epoch, s.Revision
 		out.Services, out.Pending, out.Gateways, out.Digest = s.Keys, s.Pending, s.Gateways, s.Digest
 		out.Brake = heldBack(s.Brake)
+		if s.OrdersFault != nil {
+			out.Orders = s.OrdersFault.Error()
+		}
 		out.Registry.Known = s.RegistryKnown
 		if fault := cmp.Or(s.RegistryFault, d.invalid()); fault != nil {
 			out.Registry.Fault = fault.Error()

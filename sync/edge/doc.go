@@ -11,13 +11,17 @@
 //   - What the stream has acknowledged is the truth to compare with. A message
 //     that was sent once is sent again identically until it is acknowledged or
 //     fenced; newer state waits behind it.
+//   - What it had acknowledged and has lost is published again by whoever led when it was
+//     lost, names that are known and empty as well; what went meanwhile is compared with it.
 //   - Nothing queues without bound: what waits is the latest state of each service.
 //   - Failure is not emptiness. A registry that can't be read, or whose catalogue
-//     shrinks suddenly and does not shrink in a second read, withdraws nothing.
+//     shrinks suddenly and does not shrink in a second read, withdraws nothing; and while
+//     a newer reading waits to be confirmed, nothing is withdrawn by an older one.
 //   - Much is not withdrawn at once. When more than a share of the cluster's services or
 //     instances is deregistered within a window, what was known of them stands until the
 //     registry has it again, somebody decides by an order, or a time is up; also across
-//     a restart or a takeover, under the same id. What is new, and every change of
+//     a restart or a takeover, under the same id. Before it passes by itself the orders are
+//     read anew: it may have been rejected while nobody listened. What is new, and every change of
 //     health, passes meanwhile. A cluster that was ordered to leave is not held.
 //   - A stop withdraws nothing. Start, restart, takeover and an ordered resync are
 //     one routine: begin an epoch, read back, compare, publish the difference.
