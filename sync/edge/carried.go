@@ -80,7 +80,9 @@ func (l *leader) known() iter.Seq[registry.Service] {
 // stream has lost that, and it is to be said again.
 func (l *leader) lastNote() (last registry.Brake, noted time.Time) {
 	if f := l.former; f.brake != nil && (len(l.outbox.believed) == 0 || before(l.notedAs, f.told)) {
-		return f.brake.record(f.brake.hold.state), time.Time{}
+		last = f.brake.record(f.brake.hold.state)
+		last.Names = f.brake.names()
+		return last, time.Time{}
 	}
 	return l.noted, l.notedAt
 }

@@ -21,8 +21,8 @@
 //     instances is deregistered within a window, what was known of them stands until the
 //     registry has it again, somebody decides by an order, or a time is up; also across
 //     a restart or a takeover, under the same id. Before it passes by itself the orders are
-//     read anew: it may have been rejected while nobody listened. What is new, and every change of
-//     health, passes meanwhile. A cluster that was ordered to leave is not held.
+//     read anew: it may have been rejected while nobody listened. What is new, and every
+//     change of health, passes meanwhile. A cluster that was ordered to leave is not held.
 //   - A stop withdraws nothing. Start, restart, takeover and an ordered resync are
 //     one routine: begin an epoch, read back, compare, publish the difference.
 //

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -211,9 +212,9 @@ func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 	return events
 }
 
-// withdraws reports whether the stream has an instance of a service that is wanted no longer.
+// withdraws reports whether readers know an instance of a service that is wanted no longer.
 func (o *outbox) withdraws(k registry.ServiceKey) bool {
-	b := o.believed[k]
+	b := cmp.Or(o.believed[k], o.lost[k])
 	if b == nil || o.wanted == nil {
 		return false
 	}

@@ -30,7 +30,7 @@ func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted t
 			switch {
 			case open && last.Until.IsZero():
 				b.hold.until = time.Time{}
-			case more:
+			case more && !b.hold.until.IsZero():
 				b.hold.since, b.hold.of = last.Since, tally{last.OfServices, last.OfInstances}
 				b.hold.until = earliest(b.hold.until, last.Until)
 			}
