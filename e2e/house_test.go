@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/tools/go/packages"
@@ -73,7 +74,11 @@ var testsOf = map[string]string{
 	"registry/stream":   "github.com/nats-io/...",
 	"registry/replica":  "./registry/stream github.com/nats-io/...",
 	"api":               "./registry/replica",
-	"audit/...":         "./registry/stream ./registry/replica ./audit/... ./dnsserver/... github.com/nats-io/...",
+	"audit":             "./registry/stream ./registry/replica ./audit/... ./dnsserver/... github.com/nats-io/...",
+	"audit/archive":     "./registry/stream ./registry/replica ./audit/... ./dnsserver/... github.com/nats-io/...",
+	"audit/chain":       "./registry/stream ./registry/replica ./audit/... ./dnsserver/... github.com/nats-io/...",
+	"audit/export":      "./registry/stream ./registry/replica ./audit/... ./dnsserver/... github.com/nats-io/...",
+	"audit/replay":      "./registry/stream ./registry/replica ./audit/... ./dnsserver/... github.com/nats-io/...",
 	"liveness/observer": "./registry/stream ./registry/replica github.com/nats-io/...", // the protocol on a real stream
 	"dnsserver/...":     "golang.org/x/...",
 }
@@ -89,9 +94,27 @@ type source struct {
 	text *ast.File
 }
 
-// sources parses every Go file, whatever its build constraints.
+// sources returns every Go file, whatever its build constraints. Nobody may change them.
 func sources(t *testing.T) (*token.FileSet, []source) {
 	t.Helper()
+	module, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(module.all) < 20 {
+		t.Fatalf("only %d Go files were found", len(module.all))
+	}
+	return module.files, module.all
+}
+
+type parsedModule struct {
+	files *token.FileSet
+	all   []source
+}
+
+var parsed = sync.OnceValues(parseModule)
+
+func parseModule() (parsedModule, error) {
 	root, files := filepath.Join(".."), token.NewFileSet()
 	var all []source
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
@@ -118,13 +141,7 @@ func sources(t *testing.T) (*token.FileSet, []source) {
 		all = append(all, source{path: slashed, dir: dir, test: isTest, text: text})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(all) < 20 {
-		t.Fatalf("only %d Go files were found", len(all))
-	}
-	return files, all
+	return parsedModule{files, all}, err
 }
 
 // covers reports whether a path, or a tree of them that ends with /..., has p.
@@ -141,6 +158,7 @@ func allowed(list, imported string) bool {
 }
 
 func TestHouseImports(t *testing.T) {
+	t.Parallel()
 	_, all := sources(t)
 	for _, s := range all {
 		n := slices.IndexFunc(rooms, func(r room) bool { return covers(r.path, s.dir) })
@@ -183,6 +201,7 @@ func adapter(importPath string) string {
 
 // The daemons speak to NATS; they do not contain it.
 func TestHouseDaemonsDoNotContainAServer(t *testing.T) {
+	t.Parallel()
 	for _, command := range []string{"cmd/edge-sync", "cmd/global-dns"} {
 		loaded, err := packages.Load(&packages.Config{
 			Context: t.Context(), Dir: "..", Mode: packages.NeedName | packages.NeedImports | packages.NeedDeps,
@@ -202,6 +221,7 @@ func TestHouseDaemonsDoNotContainAServer(t *testing.T) {
 }
 
 func TestHouseEveryPackageHasOneDoc(t *testing.T) {
+	t.Parallel()
 	_, all := sources(t)
 	docs, folders := map[string][]string{}, map[string]bool{}
 	for _, s := range all {
@@ -227,6 +247,7 @@ const (
 )
 
 func TestHouseFilesAreShort(t *testing.T) {
+	t.Parallel()
 	files, all := sources(t)
 	for _, s := range all {
 		most := mostLines
@@ -243,6 +264,7 @@ func TestHouseFilesAreShort(t *testing.T) {
 var noNames = []string{"sync", "util", "utils", "helper", "helpers", "common", "misc", "types", "shared", "base"}
 
 func TestHouseNoPackageIsNamedForNothing(t *testing.T) {
+	t.Parallel()
 	_, all := sources(t)
 	for _, s := range all {
 		if name := s.text.Name.Name; slices.Contains(noNames, name) || strings.HasPrefix(s.path, "sync/") && s.dir == "sync" {
@@ -252,6 +274,7 @@ func TestHouseNoPackageIsNamedForNothing(t *testing.T) {
 }
 
 func TestHouseNobodySleepsOrIsDeafToCancellation(t *testing.T) {
+	t.Parallel()
 	files, all := sources(t)
 	for _, s := range all {
 		if s.test {
@@ -287,6 +310,7 @@ func calls(file *ast.File, s *ast.SelectorExpr, pkg, name string) bool {
 }
 
 func TestHouseNothingHappensAtImport(t *testing.T) {
+	t.Parallel()
 	files, all := sources(t)
 	for _, s := range all {
 		for _, d := range s.text.Decls {
@@ -303,6 +327,7 @@ func TestHouseNothingHappensAtImport(t *testing.T) {
 }
 
 func TestHouseEveryExportedNameIsDocumented(t *testing.T) {
+	t.Parallel()
 	files, all := sources(t)
 	for _, s := range all {
 		if strings.HasSuffix(s.path, "_test.go") {
