@@ -22,9 +22,9 @@ func damagedArchive(t *testing.T) (dir string, h *memory) {
 	ctx, dir := start(t)
 	h = &memory{}
 	h.add(history(1, 5200, 20)...)
-	s := catchUp(t, ctx, dir, h, archive.Options{SegmentBytes: archive.MinSegmentBytes})
+	catchUp(t, ctx, dir, h, archive.Options{SegmentBytes: archive.MinSegmentBytes})
 	h.add(history(5201, 50, 20)...)
-	s = catchUp(t, ctx, dir, h, archive.Options{})
+	s := catchUp(t, ctx, dir, h, archive.Options{})
 	if s.Segments < 3 {
 		t.Fatalf("status %+v", s)
 	}
