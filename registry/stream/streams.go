@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -225,16 +226,41 @@ func (c *Conn) Created(ctx context.Context) (time.Time, error) {
 	return info.Created, nil
 }
 
-// streamInfo asks the stream's leader.
+// askAgain is after how long a question is asked again that has no answer: one that was on
+// its way to a leader which died is answered by nobody, and there may be another by now.
+const askAgain = time.Second
+
+// streamInfo asks the stream's leader, at most for requestTimeout. The first answer counts,
+// whichever question it is to.
 func (c *Conn) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	bounded, stop := c.bound(ctx)
 	defer stop()
-	s, err := c.js.Stream(bounded, name)
-	if err != nil {
-		if cause := context.Cause(bounded); cause != nil {
-			err = cause
-		}
-		return nil, fmt.Errorf("stream %s: %w", name, err)
+	type answer struct {
+		stream jetstream.Stream
+		err    error
 	}
-	return s.CachedInfo(), nil
+	answers := make(chan answer, requestTimeout/askAgain+1)
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for asked := 0; ; {
+		if asked++; asked <= cap(answers) {
+			wg.Go(func() {
+				s, err := c.js.Stream(bounded, name)
+				answers <- answer{s, err}
+			})
+		}
+		select {
+		case a := <-answers:
+			if a.err == nil {
+				return a.stream.CachedInfo(), nil
+			}
+			if cause := context.Cause(bounded); cause != nil {
+				a.err = cause
+			}
+			return nil, fmt.Errorf("stream %s: %w", name, a.err)
+		case <-again.C:
+		}
+	}
 }
