@@ -14,8 +14,9 @@ import (
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
-// pastDays is how many days the made history tells of; each repeats every service once.
-const pastDays = 30
+// repeated is the share of the events, in percent, that say again what stands: as many
+// days pass as it takes, one for each time that everything is said.
+const repeated = 45
 
 // past makes a history of many events, always the same: agents of three clusters that
 // publish changes and, day by day, everything again; an observer, and operators. What
@@ -24,6 +25,7 @@ type past struct {
 	conn     *nats.Conn
 	random   *rand.Rand
 	services int // each is in every cluster
+	days     int
 	writers  [servingClusters]*pastWriter
 	observer *pastWriter
 	count    int
@@ -44,6 +46,7 @@ type pastWriter struct {
 // makePast publishes the history, and returns how many messages it has.
 func makePast(ctx context.Context, conn *stream.Conn, services, events int, told func(count int)) (p *past, err error) {
 	p = &past{conn: conn.NATS(), random: rand.New(rand.NewPCG(42, 42)), services: services, told: told}
+	p.days = max(events*repeated/100/(servingClusters*services), 1)
 	epoch := uint64(time.Now().Unix())
 	for c := range p.writers {
 		p.writers[c] = &pastWriter{
@@ -55,8 +58,8 @@ func makePast(ctx context.Context, conn *stream.Conn, services, events int, told
 	if err := p.begin(); err != nil {
 		return nil, err
 	}
-	changes := max(events-p.count-(pastDays-1)*servingClusters*services, 0) / pastDays
-	for day := range pastDays {
+	changes := max(events-p.count-(p.days-1)*servingClusters*services, 0) / p.days
+	for day := range p.days {
 		if err := p.day(ctx, day, changes); err != nil {
 			return nil, err
 		}
@@ -117,7 +120,7 @@ func (p *past) day(ctx context.Context, day, changes int) error {
 	if day == 0 {
 		repeats = 0
 	}
-	repeated := 0
+	done := 0
 	if day > 0 {
 		if err := p.facts(registry.CauseRefresh); err != nil {
 			return err
@@ -131,9 +134,9 @@ func (p *past) day(ctx context.Context, day, changes int) error {
 			}
 		}
 		var err error
-		if repeated*(changes+repeats) < repeats*n { // evenly among the changes
-			err = p.service(p.writers[repeated%servingClusters], repeated/servingClusters, registry.CauseRefresh)
-			repeated++
+		if done*(changes+repeats) < repeats*n { // evenly among the changes
+			err = p.service(p.writers[done%servingClusters], done/servingClusters, registry.CauseRefresh)
+			done++
 		} else {
 			w, service := p.writers[p.random.IntN(servingClusters)], p.random.IntN(p.services)
 			w.versions[service]++
