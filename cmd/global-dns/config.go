@@ -26,6 +26,7 @@ type Config struct {
 	Archive    Archive
 	Stale      Stale
 	Signing    signing.Section
+	Verify     Verify
 	HTTP       string // address to listen on
 }
 
@@ -52,6 +53,7 @@ type document struct {
 	Observer       Observer        `yaml:"observer"`
 	Checkpoint     Checkpoint      `yaml:"checkpoint"`
 	Signing        signing.Section `yaml:"signing"`
+	Verify         Verify          `yaml:"verify"`
 	Archive        Archive         `yaml:"archive"`
 	ReadyWhenStale bool            `yaml:"ready_when_stale" default:"true" help:"be ready while cut off from NATS: the answers stand, marked as stale"`
 	MaxStale       time.Duration   `yaml:"max_stale" default:"0s" help:"time of being cut off from NATS beyond which it is not ready; 0 for no limit"`
@@ -75,7 +77,7 @@ func Load(path string, environ []string, flags *pflag.FlagSet) (Config, []config
 // this machine.
 func (c Config) CheckFiles() []config.Fault {
 	_, faults := c.DNS.Settings(cookie.Secret{})
-	return append(append(config.Unreadable(c.NATS.Files("nats")), faults...), slices.Concat(c.Checkpoint.unusable(), c.Archive.unusable(), c.Signing.Unusable())...)
+	return append(append(config.Unreadable(c.NATS.Files("nats")), faults...), slices.Concat(c.Checkpoint.unusable(), c.Archive.unusable(), c.Signing.Unusable(), c.Verify.unusable())...)
 }
 
 // Reloadable compares a new configuration with the one that runs. It returns the
@@ -94,6 +96,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"probes", old.Probes, new.Probes},
 		{"checkpoint", old.Checkpoint, new.Checkpoint},
 		{"signing", old.Signing, new.Signing},
+		{"verify", old.Verify, new.Verify},
 		{"archive", old.Archive, new.Archive},
 		{"ready_when_stale or max_stale", old.Stale, new.Stale},
 		{"observer.enabled", old.Observer.Enabled, new.Observer.Enabled},

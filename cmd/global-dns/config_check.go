@@ -19,6 +19,7 @@ func (d *document) config(r *config.Report) Config {
 	d.Probes.check(r)
 	d.Observer.check(r)
 	d.Checkpoint.check(r)
+	d.Verify.check(r, d.Signing.SeedFile != "")
 	d.Archive.check(r, d.Streams.HistoryAge)
 	stale := Stale{Ready: d.ReadyWhenStale, MaxStale: d.MaxStale}
 	stale.check(r)
@@ -34,7 +35,7 @@ func (d *document) config(r *config.Report) Config {
 		r.Add("streams.history_bytes", "%d bytes would cut the history short; write at least 64MiB, or 0 for no guard", s.HistoryBytes)
 	}
 	return Config{
-		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, Probes: d.Probes, Observer: d.Observer, Checkpoint: d.Checkpoint, Archive: d.Archive, Stale: stale, Signing: d.Signing, HTTP: d.HTTP,
+		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, Probes: d.Probes, Observer: d.Observer, Checkpoint: d.Checkpoint, Archive: d.Archive, Stale: stale, Signing: d.Signing, Verify: d.Verify, HTTP: d.HTTP,
 		Streams: Streams{Manage: s.Manage, Replicas: s.Replicas, HistoryAge: s.HistoryAge, HistoryBytes: int64(s.HistoryBytes)},
 	}
 }

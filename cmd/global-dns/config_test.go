@@ -99,6 +99,7 @@ func TestConfig(t *testing.T) {
 			Path: "/var/lib/seamark/mesh", Interval: 10 * time.Second, MaxAge: time.Hour, ReadyAfter: time.Minute,
 		},
 		Archive: Archive{Path: "/var/lib/seamark/archive", SegmentBytes: 16 << 20, RetentionAge: 8760 * time.Hour, RetentionBytes: 1 << 30},
+		Verify:  Verify{Policy: verifyOff},
 		Stale:   Stale{MaxStale: time.Hour},
 		HTTP:    "127.0.0.1:8088",
 	}

@@ -65,6 +65,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	conn := &connection{config: c, logger: p.Logger, probes: newProbes(c.Probes, store, metrics, p.Logger)}
 	conn.observing = newObserving(c.Observer, store, metrics, p.Logger)
 	conn.losses = newLosses(metrics)
+	conn.unverified = newUnverified(metrics)
 	conn.archiving = newArchiving(c.Archive, metrics, p.Logger)
 	followed := replica.New(store, conn, observed, p.Logger)
 	followed.Use(c.options(conn))
@@ -127,6 +128,7 @@ type connection struct {
 	archiving    *archiving
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
 	losses       *prometheus.CounterVec
+	unverified   prometheus.Counter
 	known        func() *registry.View       // what is shown, or a checkpoint holds; set before anything uses it
 	reached      atomic.Pointer[stream.Conn] // as Conn, for who may ask before it is set
 }
@@ -156,6 +158,9 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 		return err
 	} else if key != "" {
 		c.logger.Info("what is published is signed", "key", key)
+	}
+	if err := c.config.Verify.begin(conn, c.unverified, c.logger); err != nil {
+		return err
 	}
 	c.Conn = conn
 	c.reached.Store(conn)

@@ -67,6 +67,7 @@ type Conn struct {
 	contact    contact
 	violations violations             // since the last reconnect
 	signer     atomic.Pointer[Signer] // nil: nothing is signed
+	check      atomic.Pointer[Check]  // nil: nothing is refused for its signature
 
 	mu          sync.Mutex // guards the fields below
 	reconnected chan struct{}

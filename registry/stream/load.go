@@ -87,7 +87,7 @@ func (c *Conn) LoadFact(ctx context.Context, f registry.Fact, before uint64) ([]
 		if err != nil || !found {
 			return nil, err
 		}
-		if decoded := Decode(m.subject, m.header, m.data, m.sequence, m.stored); decoded.Refused == nil {
+		if decoded := c.decode(m); decoded.Refused == nil {
 			return []registry.Message{decoded}, nil
 		}
 		if before = m.sequence; before <= 1 {
@@ -131,7 +131,7 @@ func (s *search) window(ctx context.Context, c *Conn, from uint64) (enough bool,
 		q := directQuery{Next: s.subject, From: next, Batch: windowMessages, MaxBytes: windowBytes}
 		_, err := c.directGetMany(ctx, q, func(m storedMessage) {
 			if last = m.sequence; last < s.before {
-				s.take(m)
+				s.take(c, m)
 			}
 		})
 		if err != nil {
@@ -148,10 +148,10 @@ func (s *search) window(ctx context.Context, c *Conn, from uint64) (enough bool,
 	return len(s.usable) > 0, nil
 }
 
-func (s *search) take(m storedMessage) {
+func (s *search) take(c *Conn, m storedMessage) {
 	s.looked++
 	s.bytes += len(m.data)
-	if decoded := Decode(m.subject, m.header, m.data, m.sequence, m.stored); decoded.Refused == nil {
+	if decoded := c.decode(m); decoded.Refused == nil {
 		s.usable = append(s.usable[max(0, len(s.usable)-s.keep+1):], decoded)
 	}
 }
@@ -165,7 +165,8 @@ func (c *Conn) watchOrders(ctx context.Context, target string, f func(registry.M
 	told := false
 	return c.follow(ctx, config, func(i item) error {
 		if i.sequence > 0 {
-			f(Decode(i.subject, i.header, i.data, i.sequence, i.stored))
+			m, _ := decode(&registry.Decoder{}, i)
+			f(m)
 		}
 		if i.atEnd && !told { // the last of them may say so itself
 			told = true

@@ -168,8 +168,12 @@ func decode(d *registry.Decoder, i item) (m registry.Message, size int) {
 			Refused: refuse("headers", "the epoch or revision in the headers is no number"),
 		}, 0
 	}
-	body, refused := plainBody(i.header, i.data)
+	var body []byte
 	var event *registry.Event
+	refused := i.judge()
+	if refused == nil {
+		body, refused = plainBody(i.header, i.data)
+	}
 	if refused == nil {
 		event, refused = decodeBody(d, body)
 	}

@@ -64,7 +64,7 @@ func (c *Conn) Last(ctx context.Context, f registry.Fact) (m registry.Message, f
 	if err != nil || !found {
 		return m, false, err
 	}
-	return Decode(last.subject, last.header, last.data, last.sequence, last.stored), true, nil
+	return c.decode(last), true, nil
 }
 
 // OrderResync asks the agent of a cluster to compare all it has published with its

@@ -111,6 +111,9 @@ func (p *pull) handle(m *nats.Msg) {
 		p.fail(fmt.Errorf("read %s: a delivery can't be read: %q", p.tail.stream, clip(m.Reply)))
 		return
 	}
+	if p.tail.stream == EventsStream {
+		i.check = p.tail.conn.check.Load()
+	}
 	if !p.tail.take(p, i, delivered, pending) {
 		return
 	}

@@ -26,7 +26,8 @@ type item struct {
 	sequence uint64 // 0: no message
 	stored   time.Time
 	received time.Time
-	atEnd    bool // with this item the end of the stream is reached
+	check    *Check // nil: none
+	atEnd    bool   // with this item the end of the stream is reached
 }
 
 // inflated returns how many bytes the body may have once it is decoded.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/seamark-mesh/seamark/registry"
 )
 
 // Signer signs what this process writes on [EventsStream]. Its methods may be called by
@@ -32,6 +34,41 @@ func (c *Conn) SignWith(s Signer) {
 		return
 	}
 	c.signer.Store(&s)
+}
+
+// Check judges a message of [EventsStream] that was read, before anything else is done with
+// it; the error says why it must not be used. Any number of goroutines may call it.
+type Check func(m registry.Stored) error
+
+// CheckWith makes this connection refuse every message of [EventsStream] that check has an
+// error for, from now on: with the reason "signature", as one that can't be read. Nil:
+// none is refused.
+func (c *Conn) CheckWith(check Check) {
+	if check == nil {
+		c.check.Store(nil)
+		return
+	}
+	c.check.Store(&check)
+}
+
+// judge asks the check that is in force where the item was read.
+func (i *item) judge() *registry.Refusal {
+	if i.check == nil {
+		return nil
+	}
+	err := (*i.check)(registry.Stored{Sequence: i.sequence, Time: i.stored, Subject: i.subject, Header: i.header, Body: i.data})
+	if err == nil {
+		return nil
+	}
+	return refuse("signature", err.Error())
+}
+
+// decode is [Decode] of a message that was asked for, with the check that is in force.
+func (c *Conn) decode(m storedMessage) registry.Message {
+	decoded, _ := decode(&registry.Decoder{}, item{
+		subject: m.subject, header: m.header, data: m.data, sequence: m.sequence, stored: m.stored, check: c.check.Load(),
+	})
+	return decoded
 }
 
 // seal completes the headers of a message: with the link of the one before (zero: none),
