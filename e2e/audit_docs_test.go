@@ -66,11 +66,13 @@ func (p *past) output(t *testing.T, mark string) string {
 	if code != 0 && line != "verify" { // which finds what the test has put there
 		t.Fatalf("seamark audit %s exits with %d: %s%s", line, code, out, said)
 	}
-	return "$ seamark audit " + line + "\n" + agentName.ReplaceAllString(out, "host-1/4711/k3x9qa")
+	return "$ seamark audit " + line + "\n" + agentName.ReplaceAllStringFunc(out, func(name string) string {
+		return fmt.Sprintf("%-*s", len(name), "host-1/4711/k3x9qa") // as wide as it was
+	})
 }
 
 var (
-	agentName = regexp.MustCompile(`[^\s/|]+/\d+/[a-z0-9]{6}\b`)
+	agentName = regexp.MustCompile(`[^\s/|]+/\d+/[a-z0-9-]{6,}\b`)
 	instant   = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
 	digest    = regexp.MustCompile(`\b[0-9a-f]{8,}\b`)
 	digits    = regexp.MustCompile(`\d+`)

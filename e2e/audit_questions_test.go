@@ -86,6 +86,7 @@ func (p *past) garbage(t *testing.T) {
 	if _, err := conn.NATS().Request("mesh.v1.amber.svc.default.checkout", []byte("}{"), 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
+	p.moments["end"] = time.Now().UTC().Format(time.RFC3339Nano)
 }
 
 // audit asks with the rights of an auditor, and must succeed.
@@ -208,7 +209,7 @@ func (p *past) questions(t *testing.T, way []string) {
 	for _, e := range decode[entries](t, out).Entries {
 		kinds[e.Kind]++
 	}
-	if kinds["order"] != 1 || kinds["takeover"] < 2 || kinds["unreadable"] != 1 || !strings.Contains(said, "1 message can't be read") {
+	if kinds["order"] < 1 || kinds["takeover"] < 2 || kinds["unreadable"] != 1 || !strings.Contains(said, "1 message can't be read") {
 		t.Errorf("the log has %v and says %q", kinds, said)
 	}
 	out, _ = p.audit(t, append([]string{"diff", p.moments["begun"], p.moments["failed"], "default/checkout", "-o", "json"}, way...)...)

@@ -172,7 +172,7 @@ func (a *auditCommands) logWriter(w io.Writer, details bool) (write func(audit.E
 // logLine writes a line of the table. Its columns are wide enough for nearly all, so that
 // each line can be written as it comes.
 func logLine(w io.Writer, sequence, stored, kind, cluster, who, what string) error {
-	_, err := fmt.Fprintf(w, "%-8s  %-23s  %-10s  %-10s  %-24s  %s\n", sequence, stored, kind, orDash(cluster), orDash(printableCell(who)), printableCell(what))
+	_, err := fmt.Fprintf(w, "%-8s  %-23s  %-10s  %-10s  %-28s  %s\n", sequence, stored, kind, orDash(cluster), orDash(printableCell(who)), printableCell(what))
 	return err
 }
 
