@@ -20,6 +20,9 @@
 //     digests of its own. Signatures, or a [Checkpoint] kept elsewhere, make that visible.
 //   - The end of a history is open: what was cut off behind the last message shows in the
 //     next epoch's join, in a checkpoint, or in the writer's lease.
+//   - Of takeovers that published nothing only the next one's record knows. Without
+//     signatures, one that is gone can't be told from the record before it being altered; and
+//     where all earlier records have aged out it is not missed.
 //   - Messages of _operator have many authors and no epochs. Each proves itself alone: an
 //     altered or foreign one is found, and one that is repeated, but not one that is gone.
 //   - Times are the stream's word. No digest covers when a message was stored.

@@ -1,5 +1,3 @@
-// Package signing is the section of a daemon's configuration that says with which key it
-// signs what it writes on the stream.
 package signing
 
 import (
