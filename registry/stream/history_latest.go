@@ -130,14 +130,14 @@ func (l *latest) part(ctx context.Context, r HistoryRange, missing map[string]st
 // askEach asks for subjects of which nothing is known to stand after a sequence and up to
 // the one that is looked for.
 //
-// The server finds the last and the first message of a subject at once. Only for one that
-// stands between those it looks back through its blocks; where there is none it would go
-// through the whole history before it says so, and answer nothing else meanwhile.
+// The server finds the first message of a subject at once. For the last one before a
+// sequence it looks back through its blocks; where there is none it would go through the
+// whole history before it says so, and answer nothing else meanwhile.
 func (l *latest) askEach(ctx context.Context, missing map[string]struct{}, upTo uint64) error {
 	subjects := slices.Collect(maps.Keys(missing))
-	between := make([]bool, len(subjects))
+	there := make([]bool, len(subjects))
 	err := together(ctx, len(subjects), func(ctx context.Context, n int) (err error) {
-		between[n], err = l.askOne(ctx, subjects[n], upTo)
+		there[n], err = l.askOne(ctx, subjects[n], upTo)
 		return err
 	})
 	if err != nil {
@@ -145,7 +145,7 @@ func (l *latest) askEach(ctx context.Context, missing map[string]struct{}, upTo 
 	}
 	var left []string
 	for n, subject := range subjects {
-		if between[n] {
+		if there[n] {
 			left = append(left, subject)
 		}
 	}
@@ -157,17 +157,8 @@ func (l *latest) askEach(ctx context.Context, missing map[string]struct{}, upTo 
 	return nil
 }
 
-// askOne takes the last message of a subject, if it stands early enough. Between: there is
-// an earlier one that does, or may.
-func (l *latest) askOne(ctx context.Context, subject string, upTo uint64) (between bool, err error) {
-	last, found, err := l.history.get(ctx, fmt.Sprintf(`{"last_by_subj":%q}`, subject))
-	switch {
-	case err != nil || !found:
-		return false, err
-	case last.sequence <= upTo:
-		l.keep(last)
-		return false, nil
-	}
+// askOne reports whether a subject has a message that stands early enough.
+func (l *latest) askOne(ctx context.Context, subject string, upTo uint64) (there bool, err error) {
 	first, found, err := l.history.next(ctx, subject, `"seq":`+strconv.FormatUint(max(l.first, 1), 10))
 	return found && first.sequence <= upTo, err
 }
