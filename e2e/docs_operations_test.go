@@ -283,6 +283,15 @@ func TestDocumentedPermissions(t *testing.T) {
 	if err := writer.WatchClusters(records, func(registry.Message) { enough() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("the agent reads the clusters' records: %v", err)
 	}
+	leave := registry.Order{Kind: registry.OrderLeave, Target: "zinc", By: "ada", Reason: "was only tried"}
+	if _, err := operator.PutOrder(t.Context(), leave, "ada@desk-7", registry.CauseChange, 0); err != nil {
+		t.Errorf("the operator lets a cluster leave: %v", err)
+	}
+	leaves, enough := context.WithTimeout(t.Context(), time.Minute)
+	defer enough()
+	if err := writer.WatchLeaves(leaves, func(registry.Message) { enough() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("the agent reads which clusters have left: %v", err)
+	}
 	if differences, err := operator.ApplyStreams(t.Context(), stream.Settings{Replicas: 1, HistoryAge: 60 * 24 * time.Hour}); err != nil || len(differences) != 1 {
 		t.Errorf("the operator applies streams: %v, %v", differences, err)
 	}
