@@ -150,8 +150,14 @@ func TestTailCutAtAnyByte(t *testing.T) {
 	ctx, dir := start(t)
 	h := &memory{}
 	h.add(history(1, 12, 5)...)
+	ends := map[int]bool{} // of whole blocks
 	for n := uint64(3); n <= 12; n += 3 {
 		catchUp(t, ctx, dir, &memory{messages: h.messages[:n]}, archive.Options{})
+		about, err := os.Stat(filepath.Join(dir, "00000001.tail"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends[int(about.Size())] = true
 	}
 	whole, err := os.ReadFile(filepath.Join(dir, "00000001.tail"))
 	if err != nil {
@@ -173,6 +179,9 @@ func TestTailCutAtAnyByte(t *testing.T) {
 		s := catchUp(t, ctx, copied, h, archive.Options{})
 		if s.Taken != uint64(12-len(before)) || len(s.Gaps) > 0 {
 			t.Errorf("%d bytes: status %+v", length, s)
+		}
+		if torn := !ends[length]; len(before) > 0 && torn != (len(s.Faults) == 1) {
+			t.Errorf("%d bytes: it is told %v", length, s.Faults)
 		}
 		equal(t, "after going on", read(t, a.Read(ctx, audit.Range{})), h.messages)
 		a.Close()
