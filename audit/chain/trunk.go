@@ -193,7 +193,7 @@ func (t *trunk) left(r *run) {
 	}
 	there := t.at(r.from)
 	switch start := t.pieces[0]; {
-	case r.until()+1 == start.from && last.link == start.previous && !last.bare:
+	case r.until()+1 == start.from && (last.link == start.previous && !last.bare || last.bare && start.entries[0].bare):
 		if t.epoch.again[start.entries[0].link] { // what had aged out was sent again, with what follows it
 			t.repeated += len(r.entries)
 			return

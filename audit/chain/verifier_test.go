@@ -95,14 +95,14 @@ func revisionOf(m registry.Stored) string {
 	return m.Header["Seamark-Epoch"][0] + "." + m.Header["Seamark-Revision"][0]
 }
 
-// lone reports whether a message is an epoch's record, the last one, and so is the one
-// before it, the first: without signatures nobody can tell whether the one is gone or the
+// lone reports whether a message is an epoch's record and the last one, and the one before
+// it is a record too: without signatures nobody can tell whether the one is gone or the
 // other altered.
 func lone(h []registry.Stored, own []int, n int) bool {
 	at := slices.Index(own, n)
 	first := func(o int) bool { return h[o].Header["Seamark-Revision"][0] == "1" }
 	return at > 0 && at+1 < len(own) && h[n].Header["Seamark-Signature"] == nil && strings.HasSuffix(h[n].Subject, ".epoch") &&
-		first(own[at-1]) && first(own[at+1])
+		strings.HasSuffix(h[own[at-1]].Subject, ".epoch") && first(own[at+1])
 }
 
 // once reports whether a message stands there a single time.

@@ -17,7 +17,7 @@ type writer struct {
 	told      WriterReport
 	epochs    map[uint64]*epoch
 	newest    uint64
-	subjects  map[string]stream.Link // the last message of each
+	subjects  map[string]latest      // by epoch and revision
 	links     map[stream.Link]uint64 // of _operator: where each message stands first
 	disguised map[stream.Link]bool   // what altered messages claim to be, of all writers
 	keys      map[string]bool
@@ -25,9 +25,15 @@ type writer struct {
 	more      int     // of these, not kept
 }
 
+// latest is the last message of a subject.
+type latest struct {
+	epoch, revision uint64
+	link            stream.Link
+}
+
 func newWriter(name registry.Writer, disguised map[stream.Link]bool) *writer {
 	return &writer{
-		told: WriterReport{Writer: name}, epochs: map[uint64]*epoch{}, subjects: map[string]stream.Link{},
+		told: WriterReport{Writer: name}, epochs: map[uint64]*epoch{}, subjects: map[string]latest{},
 		links: map[stream.Link]uint64{}, disguised: disguised, keys: map[string]bool{},
 	}
 }
@@ -87,7 +93,7 @@ func (w *writer) addToEpoch(x *examined, head Head) {
 			x.fail(Inserted, "it claims to be a message that stands there already")
 			x.fault.Other = p.repeats.sequence
 		case x.fault != nil:
-		case w.subjects[x.subject] != x.link || w.newest > x.epoch:
+		case w.subjects[x.subject].link != x.link || w.newest > x.epoch:
 			x.fail(Inserted, "it is there already, and others were stored since that it would undo")
 			x.fault.Other = p.repeats.sequence
 		default:
@@ -98,7 +104,9 @@ func (w *writer) addToEpoch(x *examined, head Head) {
 	if x.fault != nil {
 		return
 	}
-	w.subjects[x.subject] = x.link
+	if last := w.subjects[x.subject]; x.epoch > last.epoch || x.epoch == last.epoch && x.revision > last.revision {
+		w.subjects[x.subject] = latest{x.epoch, x.revision, x.link}
+	}
 	if x.epoch >= w.newest {
 		w.newest, w.told.Last = x.epoch, head
 	}
@@ -113,7 +121,7 @@ func (w *writer) addOrder(x *examined, head Head) {
 		return
 	}
 	if at, known := w.links[x.link]; known && x.fault == nil {
-		if w.subjects[x.subject] == x.link {
+		if w.subjects[x.subject].link == x.link {
 			w.told.Repeated++
 			return
 		}
@@ -121,7 +129,7 @@ func (w *writer) addOrder(x *examined, head Head) {
 		x.fault.Other = at
 		return
 	}
-	w.links[x.link], w.subjects[x.subject] = x.sequence, x.link
+	w.links[x.link], w.subjects[x.subject] = x.sequence, latest{link: x.link}
 }
 
 // keep notes a fault of one message; neighbours that lack the same become one.
