@@ -47,22 +47,28 @@ func strange(t *testing.T, path string) {
 // One of another mesh made all of that mesh's clusters known for good, filled the stream up
 // to that mesh's sequence, and wrote that mesh's zone record and orders on it.
 func TestACheckpointOfAnotherMeshIsDropped(t *testing.T) {
-	for name, away := range map[string]bool{"NATS is there": false, "NATS is away at the start": true} {
+	for name, c := range map[string]struct{ away, zone bool }{
+		"NATS is there": {false, true}, "NATS is away at the start": {true, true},
+		"NATS is there, without a zone record": {false, false}, "NATS is away at the start, without a zone record": {true, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "checkpoint")
 			strange(t, path)
 			s := streamtest.Start(t)
 			direct := streamtest.Connect(t, s)
-			other := startNode(t, s.ClientURL(), "") // the zone record is its configuration's
+			streamtest.Create(t, direct, 1)
+			if c.zone {
+				other := startNode(t, s.ClientURL(), "") // the zone record is its configuration's
+				streamtest.Eventually(t, 20*time.Second, "it is ready", func() bool { return other.replica.Ready() == nil })
+				other.stop()
+			}
 			startAgent(t, s, "amber", newSource("web"))
-			streamtest.Eventually(t, 20*time.Second, "it is served", func() bool { return serves(other.store.View(), "amber", "web") })
-			other.stop()
 			proxy := streamtest.NewProxy(t, s.ClientURL())
-			if away {
+			if c.away {
 				proxy.Cut()
 			}
 			n := startNode(t, proxy.URL(), path)
-			if away {
+			if c.away {
 				streamtest.Eventually(t, 20*time.Second, "the checkpoint is all there is", func() bool {
 					return serves(n.store.View(), "strange", "alien") && n.isCut() != ""
 				})
@@ -70,10 +76,10 @@ func TestACheckpointOfAnotherMeshIsDropped(t *testing.T) {
 			}
 			streamtest.Eventually(t, 30*time.Second, "it is current", func() bool {
 				v := n.store.View()
-				if serves(v, "strange", "alien") && (!away || n.isCut() == "") {
+				if serves(v, "strange", "alien") && (!c.away || n.isCut() == "") {
 					t.Fatal("it answers with what another mesh has")
 				}
-				return v.Synced() && n.isCut() == "" && serves(v, "amber", "web")
+				return v.Synced() && n.isCut() == "" && serves(v, "amber", "web") && v.Zone() != nil
 			})
 			v := n.store.View()
 			if v.Cluster("strange") != nil || len(v.Orders()) != 0 || v.Zone().TTL == 9 || v.Cluster("amber").Inherited() {

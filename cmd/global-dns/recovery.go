@@ -39,6 +39,7 @@ func newLosses(metrics prometheus.Registerer) *prometheus.CounterVec {
 
 // Follow implements [replica.Stream].
 func (c *connection) Follow(ctx context.Context, f func(messages []registry.Message, caughtUp bool) error) error {
+	c.beginning.Do(func() { close(c.begun) })
 	err := c.Conn.Follow(ctx, f)
 	if errors.Is(err, stream.ErrStreamChanged) {
 		c.losses.WithLabelValues(string(stream.LossOf(err))).Inc()
@@ -163,8 +164,14 @@ func (c *connection) leaveStreamToOthers(ctx context.Context, known replica.Plac
 }
 
 // leaveZoneToOthers waits, on a stream that was made in another's place, for a replica
-// that knows the zone record which stood there: the configuration's is only a seed.
+// that knows the zone record which stood there: the configuration's is only a seed. Before
+// that it waits until it is certain that a checkpoint is not of another mesh.
 func (c *connection) leaveZoneToOthers(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-c.begun:
+	}
 	look := time.NewTicker(lookPause)
 	defer look.Stop()
 	for deadline := time.Now().Add(othersPatience); time.Now().Before(deadline) && c.known().Zone() == nil; {

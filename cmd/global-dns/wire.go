@@ -129,6 +129,8 @@ type connection struct {
 	seed         atomic.Pointer[registry.ZoneRecord] // of the latest configuration
 	losses       *prometheus.CounterVec
 	unverified   prometheus.Counter
+	begun        chan struct{}               // closed when the stream that is there was held to what is known
+	beginning    sync.Once                   // closes begun
 	known        func() *registry.View       // what is shown, or a checkpoint holds; set before anything uses it
 	reached      atomic.Pointer[stream.Conn] // as Conn, for who may ask before it is set
 }
@@ -140,7 +142,7 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 	holding, stop := context.WithCancel(ctx)
 	defer stop()
 	wg.Go(func() { followed.Hold(holding) })
-	c.known = followed.Known
+	c.known, c.begun = followed.Known, make(chan struct{})
 	n := c.config.NATS
 	conn, err := stream.Connect(ctx, stream.ConnectConfig{
 		Servers: n.Servers, Name: "global-dns", Credentials: string(n.Credentials),

@@ -75,12 +75,16 @@ func (r *Replica) Show(why string) {
 }
 
 // Known returns what is known: the View that is shown, or that of a checkpoint which is kept
-// back. Any number of goroutines may call it.
+// back; nothing while one that turned out to be of another mesh is shown. Any number of
+// goroutines may call it.
 func (r *Replica) Known() *registry.View {
 	r.showing.Lock()
 	defer r.showing.Unlock()
-	if r.held != nil {
+	switch {
+	case r.held != nil:
 		return r.held
+	case r.dropped:
+		return &registry.View{}
 	}
 	return r.store.View()
 }
@@ -102,7 +106,7 @@ func (r *Replica) drop() {
 	r.logger.Error("the checkpoint is of another mesh: it was current while the stream that is there was another one already, and nothing of it counts; "+
 		"give each mesh its own checkpoint.path", "sequence", r.reached.Load(), "clusters", len(r.shown.Clusters()))
 	r.showing.Lock()
-	r.held = nil
+	r.held, r.dropped = nil, true
 	r.showing.Unlock()
 	r.shown, r.inheritance, r.before = nil, nil, nil
 	r.reached.Store(0)

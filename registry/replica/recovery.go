@@ -281,7 +281,7 @@ func (r *Replica) publish(v *registry.View) {
 		r.held = v
 		return
 	}
-	r.held = nil
+	r.held, r.dropped = nil, false
 	r.store.Publish(v)
 	r.synced.Store(true)
 }

@@ -92,8 +92,9 @@ type Replica struct {
 	mu    sync.Mutex // guards known
 	known map[registry.ClusterID]sighting
 
-	showing sync.Mutex     // guards held, and is held by who publishes
+	showing sync.Mutex     // guards the fields below, and is held by who publishes
 	held    *registry.View // of a checkpoint, marked, not shown yet; nil: none, or something was shown
+	dropped bool           // what was shown last is another mesh's
 }
 
 type batch struct {
