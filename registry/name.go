@@ -56,8 +56,8 @@ const MaxNameLength = 255
 // ServiceKey identifies a service within the mesh, by the names its registry
 // uses. It is comparable. Make one with [ParseServiceKey].
 type ServiceKey struct {
-	Namespace string
-	Name      string
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
 }
 
 // ParseServiceKey validates a namespace and a name as a registry gives them. An
