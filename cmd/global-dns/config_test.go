@@ -124,7 +124,9 @@ func TestDefaults(t *testing.T) {
 		Probes:     Probes{Section: probing.Section{Enabled: true, Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Concurrency: 64}},
 		Observer:   Observer{Enabled: true, Lapse: 10 * time.Second, DownAfter: 5 * time.Minute, Failback: 10 * time.Second, ReportAge: 30 * time.Second},
 		Checkpoint: Checkpoint{Interval: 5 * time.Second, MaxAge: 24 * time.Hour},
+		Archive:    Archive{SegmentBytes: 32 << 20},
 		Stale:      Stale{Ready: true},
+		Verify:     Verify{Policy: "off"},
 		HTTP:       "127.0.0.1:8080",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
