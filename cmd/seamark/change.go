@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seamark-mesh/seamark/audit/chain"
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
 	"github.com/seamark-mesh/seamark/cmd/internal/zoneconfig"
@@ -27,6 +28,13 @@ func (c *commands) connect(ctx context.Context) (*stream.Conn, error) {
 	if u, err := url.Parse(c.nats); err != nil || u.Host == "" {
 		return nil, fmt.Errorf("--nats %q is no URL: write for example nats://127.0.0.1:4222", c.nats)
 	}
+	var signer *chain.Signer
+	if c.signingKey != "" {
+		var err error
+		if signer, err = chain.ReadSigner(c.signingKey); err != nil {
+			return nil, proc.Hint(fmt.Errorf("--signing-key %s: %w", c.signingKey, err), "name a file with the seed of a user's NKey (SU…), or NATS credentials")
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	conn, err := stream.Connect(ctx, stream.ConnectConfig{
@@ -34,6 +42,9 @@ func (c *commands) connect(ctx context.Context) (*stream.Conn, error) {
 	})
 	if err != nil {
 		return nil, proc.Hint(fmt.Errorf("NATS is not reached: %w", err), "is --nats (or SEAMARK_NATS_URL) right, and --credentials the operator's?")
+	}
+	if signer != nil {
+		conn.SignWith(signer)
 	}
 	return conn, nil
 }

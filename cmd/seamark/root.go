@@ -21,6 +21,7 @@ type commands struct {
 	output      format
 	nats        string
 	credentials string
+	signingKey  string
 	by          string
 }
 
@@ -61,6 +62,7 @@ New here? "seamark demo" runs three clusters on this machine and shows what happ
 	flags.VarP(&c.output, "output", "o", "format of what is printed")
 	flags.StringVar(&c.nats, "nats", cmp.Or(c.environ("SEAMARK_NATS_URL"), "nats://127.0.0.1:4222"), "URL of NATS, for what reads or changes the stream (or SEAMARK_NATS_URL)")
 	flags.StringVar(&c.credentials, "credentials", c.environ("SEAMARK_NATS_CREDENTIALS"), "file with the operator's NATS credentials (or SEAMARK_NATS_CREDENTIALS)")
+	flags.StringVar(&c.signingKey, "signing-key", c.environ("SEAMARK_SIGNING_KEY"), "file with the seed of an NKey, or NATS credentials: changes are signed with it (or SEAMARK_SIGNING_KEY)")
 	flags.StringVar(&c.by, "by", c.environ("SEAMARK_BY"), "who makes a change, for the history (default: user@host)")
 	root.AddCommand(c.status(), c.clusters(), c.services(), c.resolve(), c.streams(), c.zone(), c.doctor(), c.demo(), c.version())
 	root.AddCommand(c.audit(), c.drain(), c.undrain(), c.drains(), c.leave(), c.join(), c.brake())
