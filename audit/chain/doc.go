@@ -22,7 +22,8 @@
 //     next epoch's join, in a checkpoint, or in the writer's lease.
 //   - Of takeovers that published nothing only the next one's record knows. Without
 //     signatures, one that is gone can't be told from the record before it being altered; and
-//     where all earlier records have aged out it is not missed.
+//     where all earlier records have aged out it is not missed, nor is the last repetition
+//     of such a record.
 //   - Messages of _operator have many authors and no epochs. Each proves itself alone: an
 //     altered or foreign one is found, and one that is repeated, but not one that is gone.
 //   - Times are the stream's word. No digest covers when a message was stored.

@@ -22,7 +22,7 @@ func draw(t *rapid.T, authors ...*author) {
 	for _, a := range authors {
 		a.begin()
 	}
-	for range rapid.IntRange(3, 25).Draw(t, "steps") {
+	for range rapid.IntRange(3, 12).Draw(t, "steps") {
 		a := authors[rapid.IntRange(0, len(authors)-1).Draw(t, "writer")]
 		switch rapid.IntRange(0, 9).Draw(t, "step") {
 		case 0:
@@ -105,6 +105,16 @@ func lone(h []registry.Stored, own []int, n int) bool {
 		strings.HasSuffix(h[own[at-1]].Subject, ".epoch") && first(own[at+1])
 }
 
+// unknown reports whether a message is an epoch's record that only the next epoch's record
+// names, or would have to, and no record of the writer is left before it: then it can't be
+// told from one that has aged out.
+func unknown(h []registry.Stored, own []int, n int) bool {
+	at := slices.Index(own, n)
+	first := func(o int) bool { return h[o].Header["Seamark-Revision"][0] == "1" }
+	record := func(o int) bool { return strings.HasSuffix(h[o].Subject, ".epoch") }
+	return record(n) && (first(n) || at+1 < len(own) && first(own[at+1])) && !slices.ContainsFunc(own[:at], record)
+}
+
 // once reports whether a message stands there a single time.
 func once(h []registry.Stored, m registry.Stored) bool {
 	n := 0
@@ -153,11 +163,7 @@ func sealAgain(m registry.Stored) {
 var mutations = []mutation{
 	{"a message is removed", func(t *rapid.T, h []registry.Stored, own []int) ([]registry.Stored, registry.Stored, bool) {
 		n, ok := inner(t, h, own, 2)
-		// Of an epoch that published nothing only the record after it knows, and which one
-		// was before that nobody does when it has aged out.
-		if !ok || h[n].Header["Seamark-Revision"][0] == "1" && !slices.ContainsFunc(own[:slices.Index(own, n)], func(o int) bool {
-			return strings.HasSuffix(h[o].Subject, ".epoch")
-		}) || lone(h, own, n) {
+		if !ok || unknown(h, own, n) || lone(h, own, n) {
 			return nil, registry.Stored{}, false
 		}
 		return slices.Delete(slices.Clone(h), n, n+1), h[n], true
@@ -257,6 +263,7 @@ func TestEveryMutationIsNamed(t *testing.T) {
 	for _, m := range mutations {
 		for _, signed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, signed %v", m.name, signed), func(t *testing.T) {
+				t.Parallel()
 				applied := 0
 				rapid.Check(t, func(rt *rapid.T) {
 					h, all := authors(t, signed)

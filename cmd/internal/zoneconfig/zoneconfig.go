@@ -44,6 +44,9 @@ func Load(path string) (registry.ZoneRecord, []config.Fault) {
 		ReadyWhenStale any `yaml:"ready_when_stale"`
 		MaxStale       any `yaml:"max_stale"`
 		Streams        any `yaml:"streams"`
+		Archive        any `yaml:"archive"`
+		Signing        any `yaml:"signing"`
+		Verify         any `yaml:"verify"`
 		HTTP           any `yaml:"http"`
 	}
 	r := config.Load(&d, path, nil, pflag.NewFlagSet("", pflag.ContinueOnError))
