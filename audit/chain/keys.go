@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nats-io/nkeys"
 
 	"github.com/seamark-mesh/seamark/registry"
 )
@@ -104,7 +103,7 @@ func NewKeys(writers map[string][]Key) (*Keys, error) {
 			continue
 		}
 		for n, k := range list {
-			raw, err := nkeys.Decode(nkeys.PrefixByteUser, []byte(k.Public))
+			raw, err := publicKey(k.Public)
 			switch {
 			case err != nil:
 				faults = append(faults, fmt.Errorf("%s, key %d: %q is no public NKey of a user: %w", w, n+1, clip(k.Public), err))

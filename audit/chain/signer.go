@@ -60,7 +60,12 @@ func (s *Signer) Sign(statement []byte) ([]byte, error) {
 	return ed25519.Sign(s.private, statement), nil
 }
 
-// publicKey returns the raw key of a public NKey of a user.
+// publicKey returns the raw key of a public NKey of a user. Package nkeys does not look at
+// its length, and a signature can't be held to a key of another one.
 func publicKey(public string) (ed25519.PublicKey, error) {
-	return nkeys.Decode(nkeys.PrefixByteUser, []byte(public))
+	raw, err := nkeys.Decode(nkeys.PrefixByteUser, []byte(public))
+	if err == nil && len(raw) != ed25519.PublicKeySize {
+		return nil, nkeys.ErrInvalidPublicKey
+	}
+	return raw, err
 }

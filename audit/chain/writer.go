@@ -311,9 +311,15 @@ func (w *writer) checkJoin(before []*trunk, next *trunk) {
 // lastBut returns the revision of the last message that is no epoch record and stands
 // before a sequence; 0 when there is none behind a revision.
 func (t *trunk) lastBut(revision, sequence uint64) uint64 {
-	for n := t.until(); n > revision; n-- {
-		if e := t.at(n); e != nil && !e.record && e.sequence < sequence && !t.suspect(e) {
-			return n
+	for _, p := range slices.Backward(t.pieces) {
+		for n, e := range slices.Backward(p.entries) {
+			at := p.from + uint64(n)
+			if at <= revision {
+				return 0
+			}
+			if !e.record && e.sequence < sequence && !t.suspect(&p.entries[n]) {
+				return at
+			}
 		}
 	}
 	return 0

@@ -128,6 +128,11 @@ func (h *History) Read(ctx context.Context, r HistoryRange, f func(registry.Stor
 	if !r.Follow && from > to {
 		return nil
 	}
+	if !r.Follow && len(r.Filter) > 0 { // the end of a replica that lags would pass for the end
+		if _, _, err := h.settled(ctx, to+1); err != nil {
+			return err
+		}
+	}
 	config := tailConfig{stream: EventsStream, filters: r.Filter, policy: FromSequence, sequence: from}
 	if !r.Follow {
 		config.atLeast = to

@@ -131,15 +131,18 @@ func (d Direct) Moment(ctx context.Context, text string) (audit.Moment, error) {
 // Log implements [Asker].
 func (d Direct) Log(ctx context.Context, q LogQuestion) iter.Seq2[audit.Entry, error] {
 	query := audit.Query{Cluster: q.Cluster, Service: q.Service, Kinds: q.Kinds, Follow: q.Follow, Limit: q.Limit, Newest: q.Newest}
-	for text, to := range map[string]*audit.When{q.Since: &query.Since, q.Until: &query.Until} {
-		if text == "" {
+	for _, bound := range []struct {
+		text string
+		when *audit.When
+	}{{q.Since, &query.Since}, {q.Until, &query.Until}} {
+		if bound.text == "" {
 			continue
 		}
-		when, err := d.When(text)
+		when, err := d.When(bound.text)
 		if err != nil {
 			return func(yield func(audit.Entry, error) bool) { yield(audit.Entry{}, err) }
 		}
-		*to = when
+		*bound.when = when
 	}
 	return audit.Log(ctx, d.History, query)
 }
