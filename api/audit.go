@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -59,22 +61,25 @@ func (p *Problem) Unwrap() error { return p.Err }
 const (
 	auditEntries      = 100 // that are told when no limit is given
 	auditEntriesMost  = 10_000
-	auditServices     = 1_000 // likewise, of what stood
+	auditBytes        = 16 << 20 // of the entries, as text; a single one may be larger
+	auditServices     = 1_000    // likewise, of what stood
 	auditServicesMost = 10_000
 	auditTime         = 30 * time.Second // for one question
 	auditWait         = 5 * time.Second  // for the question before it
 	auditHeavy        = 1                // questions at a time that may read very much
 	auditLight        = 4                // others
+	auditSend         = 10 * time.Second // for the client to take the answer
 )
 
 // auditor guards the questions.
 type auditor struct {
 	audit        *Audit // nil: there is no history to ask
 	heavy, light chan struct{}
+	send         time.Duration // for the client to take the answer
 }
 
 func newAuditor(audit *Audit) *auditor {
-	return &auditor{audit: audit, heavy: make(chan struct{}, auditHeavy), light: make(chan struct{}, auditLight)}
+	return &auditor{audit: audit, heavy: make(chan struct{}, auditHeavy), light: make(chan struct{}, auditLight), send: auditSend}
 }
 
 // routes are the paths of the questions.
@@ -112,6 +117,8 @@ func (a *auditor) ask(w http.ResponseWriter, r *http.Request, turn chan struct{}
 	var p *Problem
 	switch {
 	case err == nil:
+		// A client that does not read must not keep others from their turn.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(a.send)) // one that can't be set is no network's
 		writeJSON(w, answer)
 	case errors.As(err, &p):
 		writeProblem(w, p.Status, p.Error())
@@ -164,27 +171,62 @@ func (a *auditor) log(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.ask(w, r, a.weight(q.Service), func(ctx context.Context) (any, error) {
-		reply := struct {
-			Entries []any `json:"entries"`
-			More    bool  `json:"more"` // there are more than the limit allows
-		}{Entries: []any{}}
 		asked := q
 		asked.Limit++ // one more, to know whether there are
+		reply := logReply{Entries: []json.RawMessage{}}
 		for e, err := range a.audit.Log(ctx, asked) {
 			if err != nil {
 				return nil, err
 			}
-			reply.Entries = append(reply.Entries, e)
-		}
-		if reply.More = len(reply.Entries) > q.Limit; reply.More {
-			if q.Newest {
-				reply.Entries = reply.Entries[1:]
-			} else {
-				reply.Entries = reply.Entries[:q.Limit]
+			text, err := encode(e)
+			if err != nil {
+				return nil, err
+			}
+			if !reply.add(text, q) {
+				break
 			}
 		}
 		return reply, nil
 	})
+}
+
+// logReply is the answer to a question for the log. Its entries are held as the text they
+// are shown as: nothing else of them is needed any more.
+type logReply struct {
+	Entries []json.RawMessage `json:"entries"`
+	More    bool              `json:"more"` // there are more than the limit, or auditBytes, allow
+
+	bytes int // of the entries
+}
+
+// add takes one more entry, and lets go what is too much: of the newest the oldest, else
+// the entry itself. It reports whether the next one may be wanted.
+func (l *logReply) add(text []byte, q AuditLog) (next bool) {
+	tooMuch := func() bool { return len(l.Entries) > q.Limit || l.bytes > auditBytes && len(l.Entries) > 1 }
+	l.Entries = append(l.Entries, text)
+	l.bytes += len(text)
+	for tooMuch() {
+		l.More = true
+		if !q.Newest {
+			l.Entries = l.Entries[:len(l.Entries)-1]
+			return false
+		}
+		l.bytes -= len(l.Entries[0])
+		l.Entries[0] = nil
+		l.Entries = l.Entries[1:]
+	}
+	return true
+}
+
+// encode is the text of a part of a body.
+func encode(v any) (json.RawMessage, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return bytes.Clone(bytes.TrimSuffix(text.Bytes(), []byte("\n"))), nil
 }
 
 func (a *auditor) at(w http.ResponseWriter, r *http.Request) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,6 +21,7 @@ import (
 // history answers every question at once, unless it is told to wait.
 type history struct {
 	entries int
+	entry   string                      // instead of its number
 	wait    func(context.Context) error // nil: answer at once
 	err     error
 }
@@ -42,7 +44,11 @@ func (h *history) audit() *Audit {
 					first = max(1, h.entries-q.Limit+1)
 				}
 				for n := first; n <= min(h.entries, first+q.Limit-1); n++ {
-					if !yield(n, nil) {
+					var e any = n
+					if h.entry != "" {
+						e = h.entry
+					}
+					if !yield(e, nil) {
 						return
 					}
 				}
@@ -91,6 +97,63 @@ func TestAuditLogIsBounded(t *testing.T) {
 	}
 	if code, _, detail := ask((&history{entries: 2, err: errors.New("gone")}).serve(), "/v1/audit/log"); code != http.StatusInternalServerError || detail != "gone" {
 		t.Errorf("a log that breaks off gives %d, %q", code, detail)
+	}
+}
+
+// 10,000 entries of up to 1 MiB were all held at once, for each of four questions.
+func TestAuditLogIsBoundedByBytes(t *testing.T) {
+	t.Parallel()
+	for _, query := range []string{"newest=true", "newest=false"} {
+		h := &history{entries: 100, entry: strings.Repeat("<", 1<<20)}
+		code, body, _ := ask(h.serve(), "/v1/audit/log?limit=100&"+query)
+		var reply struct {
+			Entries []string
+			More    bool
+		}
+		if err := json.Unmarshal([]byte(body), &reply); err != nil {
+			t.Fatal(err)
+		}
+		if code != http.StatusOK || len(reply.Entries) != 15 || !reply.More || len(body) > auditBytes+100 {
+			t.Errorf("%s: %d, %d entries in %d bytes, more %v", query, code, len(reply.Entries), len(body), reply.More)
+		}
+	}
+	q := AuditLog{Limit: 2, Newest: true}
+	var l logReply
+	for n := range 3 {
+		if text, err := encode(n); err != nil || !l.add(text, q) {
+			t.Fatalf("entry %d: %v", n, err)
+		}
+	}
+	l.add(make([]byte, auditBytes+1), q) // a single one that is too large is still told
+	if len(l.Entries) != 1 || l.bytes != auditBytes+1 || !l.More {
+		t.Errorf("%d entries of %d bytes are held", len(l.Entries), l.bytes)
+	}
+}
+
+// Who asked and then did not read held the only turn until the server's own deadline.
+func TestAuditTurnIsNotHeldBySlowReader(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", 64<<20) // more than the sockets take
+	a := newAuditor(&Audit{At: func(context.Context, string, registry.ServiceKey, int) (any, error) { return large, nil }})
+	a.send = 100 * time.Millisecond
+	done := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(done)
+		a.at(w, r)
+	}))
+	defer s.Close()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := fmt.Fprint(c, "GET /v1/audit/at HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("who does not read the answer holds the turn")
 	}
 }
 

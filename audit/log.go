@@ -54,10 +54,12 @@ type logging struct {
 	teller  *teller
 	subject string // of the service that is asked for
 	left    int    // entries that may still be yielded; negative: any number
+
+	mostHeld int // bytes, while the newest are looked for
 }
 
 func newLogging(ctx context.Context, h History, q Query) (*logging, error) {
-	l := &logging{Query: q, history: h, teller: newTeller(), left: -1}
+	l := &logging{Query: q, history: h, teller: newTeller(), left: -1, mostHeld: mostHeld}
 	if q.Limit > 0 {
 		l.left = q.Limit
 	}
@@ -231,33 +233,37 @@ func (l *logging) wholeBefore() bool { return l.first <= 1 }
 // firstLook is how many sequences are looked through for the newest entries to begin with.
 const firstLook = 20_000
 
+// mostHeld bounds the bytes of the messages that are held while the newest entries are
+// looked for. Where those are larger, they are read a second time.
+const mostHeld = 32 << 20
+
 // newest yields the last entries of the range, as many as are asked for.
 func (l *logging) newest(ctx context.Context, yield func(Entry, error) bool) error {
-	limit := l.left
-	var kept []registry.Stored // that may be wanted, ascending
+	kept := holding{most: l.mostHeld}
 	to := l.To
-	for size := uint64(firstLook); len(kept) < limit && to >= l.From && to > 0; size *= 4 {
+	for size := uint64(firstLook); len(kept.sequences) < l.left && to >= l.From && to > 0; size *= 4 {
 		from := l.From
 		if to-l.From >= size {
 			from = to - size + 1
 		}
-		var part []registry.Stored
+		part := holding{most: l.mostHeld - kept.bytes, over: kept.over}
 		look := newTeller()
 		for s, err := range l.history.Read(ctx, Range{From: from, To: to, Filter: l.Filter}) {
 			if err != nil {
 				return err
 			}
-			if e := look.tell(s); !l.wants(&e) {
-				continue
-			}
-			if part = append(part, s); len(part) > 2*limit+1000 {
-				part = slices.Clone(part[len(part)-limit:])
+			if e := look.tell(s); l.wants(&e) {
+				part.add(s, l.left)
 			}
 		}
-		kept = append(part, kept...)
+		kept.before(part)
+		kept.cut(l.left)
 		to = from - 1
 	}
-	for _, s := range kept[max(0, len(kept)-limit):] {
+	if kept.over {
+		return l.read(ctx, Range{From: kept.sequences[0], To: l.To, Filter: l.Filter}, yield)
+	}
+	for _, s := range kept.messages {
 		if err := l.recall(ctx, s); err != nil {
 			return err
 		}
@@ -266,4 +272,57 @@ func (l *logging) newest(ctx context.Context, yield func(Entry, error) bool) err
 		}
 	}
 	return nil
+}
+
+// holding is messages that may be wanted, ascending.
+type holding struct {
+	most      int // bytes that may be held
+	sequences []uint64
+	messages  []registry.Stored // of the sequences; none once they became too large
+	bytes     int               // of the messages
+	over      bool              // they became too large
+}
+
+// add appends a message; only the last limit ones are kept.
+func (h *holding) add(s registry.Stored, limit int) {
+	h.sequences = append(h.sequences, s.Sequence)
+	if !h.over {
+		h.messages = append(h.messages, s)
+		h.bytes += heldBytes(s)
+	}
+	h.cut(limit)
+}
+
+// cut keeps the last limit messages, and none of them when they are too large.
+func (h *holding) cut(limit int) {
+	for len(h.sequences) > limit {
+		h.sequences = h.sequences[1:]
+		if !h.over {
+			h.bytes -= heldBytes(h.messages[0])
+			h.messages[0] = registry.Stored{} // it may be let go
+			h.messages = h.messages[1:]
+		}
+	}
+	if h.over = h.over || h.bytes > h.most; h.over {
+		h.messages, h.bytes = nil, 0
+	}
+}
+
+// before puts other messages before those that are held.
+func (h *holding) before(other holding) {
+	h.sequences = append(other.sequences, h.sequences...)
+	h.messages = append(other.messages, h.messages...)
+	h.bytes += other.bytes
+	h.over = h.over || other.over
+}
+
+// heldBytes is about how much memory a message takes.
+func heldBytes(s registry.Stored) int {
+	bytes := len(s.Subject) + len(s.Body) + 64
+	for name, values := range s.Header {
+		for _, v := range values {
+			bytes += len(name) + len(v) + 64
+		}
+	}
+	return bytes
 }

@@ -190,3 +190,58 @@ func TestParseKind(t *testing.T) {
 		t.Errorf("ParseKind(nonsense): %v", err)
 	}
 }
+
+// The newest 10,000 messages of a service may have 10 GiB: what is too large to be held is
+// read again, and nothing is left out.
+func TestNewestEntriesAreNotAllHeld(t *testing.T) {
+	t.Parallel()
+	m := newMesh(5, 2)
+	m.start()
+	for range 3 * 24 {
+		m.hour(true)
+	}
+	for _, q := range []Query{{Limit: 40}, {Limit: 1}, {Limit: 30, Kinds: []Kind{Change}}, {Limit: 5, Until: When{Sequence: 60}}, {Limit: 1 << 20}} {
+		q.Newest = true
+		for name, test := range map[string]struct{ most, reads int }{
+			"nothing may be held": {0, 2}, "little may be": {2000, 2}, "all may be": {1 << 30, 1},
+		} {
+			first := q
+			first.Newest, first.Limit = false, 0
+			want := sequences(logOf(t, &m.tape, first))
+			want = want[max(0, len(want)-q.Limit):]
+			counted := &counting{tape: &m.tape}
+			l, err := newLogging(t.Context(), counted, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.mostHeld = test.most
+			var got []Entry
+			if err := l.newest(t.Context(), func(e Entry, _ error) bool { got = append(got, e); return true }); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(sequences(got), want) {
+				t.Errorf("%s, %+v: %d entries, want %d", name, q, len(got), len(want))
+			}
+			if counted.reads != test.reads && (q.Limit > 1 || test.most != 2000) {
+				t.Errorf("%s, %+v: %d reads, want %d", name, q, counted.reads, test.reads)
+			}
+		}
+	}
+}
+
+// What is held never exceeds the bound by more than one message.
+func TestHoldingIsBounded(t *testing.T) {
+	t.Parallel()
+	h := holding{most: 5000}
+	for n := range uint64(100) {
+		h.add(registry.Stored{Sequence: n, Body: make([]byte, 1000)}, 3)
+	}
+	if h.over || len(h.messages) != 3 || h.sequences[0] != 97 || h.messages[0].Sequence != 97 || h.bytes != 3*1064 {
+		t.Errorf("three small ones: over %v, %d held, %d bytes", h.over, len(h.messages), h.bytes)
+	}
+	h.add(registry.Stored{Sequence: 100, Body: make([]byte, 4000)}, 3)
+	h.add(registry.Stored{Sequence: 101}, 3)
+	if !h.over || h.messages != nil || h.bytes != 0 || !slices.Equal(h.sequences, []uint64{99, 100, 101}) {
+		t.Errorf("one large one: over %v, %d held, of %v", h.over, len(h.messages), h.sequences)
+	}
+}

@@ -73,6 +73,7 @@ func (c *connection) auditLog(ctx context.Context, q api.AuditLog) iter.Seq2[any
 			Cluster: q.Cluster, Service: q.Service, Kinds: kinds, Since: q.Since, Until: q.Until, Limit: q.Limit, Newest: q.Newest,
 		}
 		for e, err := range a.Log(ctx, asked) {
+			e.Event = nil // it is not shown, and may be large
 			if !yield(e, problem(err)) {
 				return
 			}
