@@ -86,7 +86,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 		Address: c.HTTP, Ready: followed.Ready, ReadyText: readyText(store), Metrics: metrics, Logger: p.Logger,
 		Routes: map[string]http.Handler{"/v1/": api.New(api.Config{
 			Views: store, Leases: followed, Observer: conn.observing.status, Resolve: resolve, Version: proc.Version(), Zone: c.Zone.Name,
-			Audit: conn.audit(),
+			Audit: conn.audit(), Checkpoint: kept.status(followed),
 		})},
 	})
 	if err != nil {
@@ -133,6 +133,7 @@ type connection struct {
 	beginning    sync.Once                   // closes begun
 	known        func() *registry.View       // what is shown, or a checkpoint holds; set before anything uses it
 	reached      atomic.Pointer[stream.Conn] // as Conn, for who may ask before it is set
+	remembered   remembering                 // for questions about the history
 }
 
 // run connects, prepares the streams and the zone record, and follows.
