@@ -2,15 +2,12 @@ package consul
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,17 +19,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain lets four tests run at once on two processors: they wait for Consul most of
-// the time.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
-			panic(err)
-		}
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // refusals counts what a source refused.
 type refusals struct {
