@@ -5,24 +5,67 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/seamark-mesh/seamark/api"
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/cmd/internal/auditing"
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // errNoStream is told until the stream was reached for the first time.
 var errNoStream = errors.New("NATS was not reached yet: there is no history to ask")
 
 // asker returns who answers questions about the stream's history.
-func (c *connection) asker() (auditing.Asker, error) {
+func (c *connection) asker(ctx context.Context) (auditing.Asker, error) {
 	conn := c.reached.Load()
 	if conn == nil {
 		return nil, &api.Problem{Status: http.StatusServiceUnavailable, Err: errNoStream}
 	}
-	return auditing.Direct{History: audit.OfStream(conn), Now: time.Now()}, nil
+	h, err := c.remembered.of(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	return auditing.Direct{History: h, Now: time.Now()}, nil
+}
+
+// remembering keeps what was proven of a stream's history from question to question.
+type remembering struct {
+	latest atomic.Pointer[proven]
+}
+
+// proven is the history of one stream, and how that was when it was last asked.
+type proven struct {
+	*audit.Remembered
+	conn    *stream.Conn
+	created time.Time
+	span    audit.Span
+}
+
+// of returns the history of the stream that a connection leads to now. What was proven of
+// another one says nothing about it, also where that is the same one put back from a copy.
+func (r *remembering) of(ctx context.Context, conn *stream.Conn) (*audit.Remembered, error) {
+	was := r.latest.Load() // before the stream is asked: so it can't be ahead of the answer
+	h := audit.OfStream(conn)
+	created, err := conn.Created(ctx)
+	if err != nil {
+		return nil, err
+	}
+	span, err := h.Span(ctx)
+	if err != nil {
+		return nil, err
+	}
+	is := &proven{conn: conn, created: created, span: span}
+	if was != nil && was.conn == conn && was.created.Equal(created) && was.span.Began == span.Began &&
+		was.span.First <= span.First && was.span.Last <= span.Last {
+		is.Remembered = was.Remembered
+	} else {
+		is.Remembered = audit.Remember(h)
+	}
+	r.latest.CompareAndSwap(was, is) // else another question has just told the same
+	return is.Remembered, nil
 }
 
 // audit answers the questions of the HTTP API.
@@ -30,26 +73,26 @@ func (c *connection) audit() *api.Audit {
 	return &api.Audit{
 		Log: c.auditLog,
 		At: func(ctx context.Context, at string, key registry.ServiceKey, limit int) (any, error) {
-			return answer(c, func(a auditing.Asker) (auditing.Standing, error) {
+			return answer(ctx, c, func(a auditing.Asker) (auditing.Standing, error) {
 				s, err := a.At(ctx, at, key)
 				s.Bound(limit)
 				return s, err
 			})
 		},
 		Diff: func(ctx context.Context, from, to string, key registry.ServiceKey) (any, error) {
-			return answer(c, func(a auditing.Asker) (auditing.Difference, error) { return a.Diff(ctx, from, to, key) })
+			return answer(ctx, c, func(a auditing.Asker) (auditing.Difference, error) { return a.Diff(ctx, from, to, key) })
 		},
 		Blame: func(ctx context.Context, at string, key registry.ServiceKey) (any, error) {
-			return answer(c, func(a auditing.Asker) (auditing.Blame, error) { return a.Blame(ctx, at, key) })
+			return answer(ctx, c, func(a auditing.Asker) (auditing.Blame, error) { return a.Blame(ctx, at, key) })
 		},
 		Resolve: func(ctx context.Context, at, name, rrtype string) (any, error) {
-			return answer(c, func(a auditing.Asker) (auditing.Resolution, error) { return a.Resolve(ctx, at, name, rrtype) })
+			return answer(ctx, c, func(a auditing.Asker) (auditing.Resolution, error) { return a.Resolve(ctx, at, name, rrtype) })
 		},
 	}
 }
 
-func answer[T any](c *connection, f func(auditing.Asker) (T, error)) (any, error) {
-	a, err := c.asker()
+func answer[T any](ctx context.Context, c *connection, f func(auditing.Asker) (T, error)) (any, error) {
+	a, err := c.asker(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +102,7 @@ func answer[T any](c *connection, f func(auditing.Asker) (T, error)) (any, error
 
 func (c *connection) auditLog(ctx context.Context, q api.AuditLog) iter.Seq2[any, error] {
 	return func(yield func(any, error) bool) {
-		a, err := c.asker()
+		a, err := c.asker(ctx)
 		if err != nil {
 			yield(nil, err)
 			return

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seamark-mesh/seamark/registry/stream"
+	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
+)
+
+// Every question by HTTP proved an aged history anew. What was proven is kept for as long
+// as the stream is the same one, and no longer.
+func TestAuditKeepsWhatWasProvenOfTheSameStream(t *testing.T) {
+	_, conn := streamtest.Streams(t)
+	note(t, conn, 0, 3)
+	c := &connection{}
+	c.reached.Store(conn)
+	ask := func() *proven {
+		t.Helper()
+		if _, err := c.asker(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return c.remembered.latest.Load()
+	}
+	first := ask()
+	note(t, conn, 3, 3)
+	if again := ask(); again.Remembered != first.Remembered || again.span.Last != 6 {
+		t.Errorf("up to #%d, the proofs of the first question are dropped: %v", again.span.Last, again.Remembered != first.Remembered)
+	}
+
+	other := ask()
+	other.span.Last = 1000 // as if a copy of the stream had been put back since
+	restored := ask()
+	if restored.Remembered == first.Remembered {
+		t.Error("a stream that has gone back keeps the proofs of what it was")
+	}
+	js, err := jetstream.New(conn.NATS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), stream.EventsStream); err != nil {
+		t.Fatal(err)
+	}
+	streamtest.Create(t, conn, 1)
+	note(t, conn, 6, 20)
+	replaced := ask()
+	if replaced.Remembered == restored.Remembered {
+		t.Error("a stream that took the place of another one has its proofs")
+	}
+	second := streamtest.ConnectTo(t, conn.NATS().ConnectedUrl())
+	c.reached.Store(second)
+	if ask().Remembered == replaced.Remembered {
+		t.Error("another connection has the proofs of the one before")
+	}
+}
