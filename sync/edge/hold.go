@@ -48,6 +48,9 @@ func (l *leader) hold(touched []registry.ServiceKey) []registry.ServiceKey {
 		words[n] = word{k, l.exports.service(k)}
 	}
 	obeyed := l.obey()
+	for _, k := range obeyed {
+		l.outbox.decide(k, time.Now())
+	}
 	return append(obeyed, l.brake.advance(l.clock.now(), words)...)
 }
 

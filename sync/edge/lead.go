@@ -196,7 +196,11 @@ func (l *leader) reload() {
 	l.describe(snapshot)
 	l.seen = time.Now()
 	for _, k := range append(before, l.wantedKeys()...) {
-		l.outbox.decide(k, l.seen)
+		if l.exports.mayExport(k) {
+			l.outbox.mark(k, registry.CauseChange, l.seen)
+		} else {
+			l.outbox.decide(k, l.seen)
+		}
 	}
 	l.outbox.own = registry.CauseChange
 	l.agent.config.Logger.Info("new settings are in force")

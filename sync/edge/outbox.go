@@ -201,6 +201,9 @@ func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 		m := o.dirty[k]
 		if doubtful && !m.decided && o.withdraws(k) {
 			waiting = append(waiting, k)
+			if e := o.unwithdrawn(k, m, now); e != nil {
+				events = append(events, e)
+			}
 			continue
 		}
 		delete(o.dirty, k)
@@ -220,6 +223,20 @@ func (o *outbox) withdraws(k registry.ServiceKey) bool {
 	}
 	changes := registry.Compare(&registry.Service{Key: k, Instances: b.state.Instances}, o.wanted(k))
 	return changes != nil && len(changes.Removed) > 0
+}
+
+// unwithdrawn is serviceEvent where what is wanted no longer stands as it was. What was
+// published so, and can't be compared, is not published so again.
+func (o *outbox) unwithdrawn(k registry.ServiceKey, m mark, now time.Time) *registry.Event {
+	wanted, b := o.wanted, cmp.Or(o.lost[k], o.believed[k])
+	base := &registry.Service{Key: k, Instances: b.state.Instances}
+	union := newLoss(base, wanted(k)).stands()
+	if o.lost[k] == nil && b.unsure && registry.Compare(base, keepHealth(union, base)) == nil {
+		return nil
+	}
+	o.wanted = func(registry.ServiceKey) *registry.Service { return union }
+	defer func() { o.wanted = wanted }()
+	return o.serviceEvent(k, m, now)
 }
 
 // recordEvent compares the cluster's record with what the stream has; nil = equal
