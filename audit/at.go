@@ -15,18 +15,40 @@ const fewMessages = 20_000
 
 // At returns the whole registry as the fold of the history had it after the message of
 // a moment: the View is the same, byte for byte ([registry.View.AppendCanonical]), and
-// is synced. Where the history has lost its beginning, and it can't be proven that all
-// that stood then is still there, the error is a [*TooEarlyError].
+// is synced. Where the history has lost its beginning or has a hole before the moment, and
+// it can't be proven that all that stood then is still there, the error is a [*TooEarlyError].
 func At(ctx context.Context, h History, m Moment) (*registry.View, error) {
 	return at(ctx, h, m, fewMessages)
 }
 
 // at is At, and reads whole what has fewer messages.
 func at(ctx context.Context, h History, m Moment, few uint64) (*registry.View, error) {
-	span, err := within(ctx, h, m)
-	if err != nil {
-		return nil, err
+	return intact(ctx, h, m, func(h History, span Span) (*registry.View, error) { return viewAt(ctx, h, span, m, few) })
+}
+
+// intact answers a question about a moment from what stands behind the last hole before it,
+// and asks again when reading has found another one: damage shows when it is read.
+func intact(ctx context.Context, h History, m Moment, answer func(History, Span) (*registry.View, error)) (*registry.View, error) {
+	for {
+		span, part, err := within(ctx, h, m)
+		if err != nil {
+			return nil, err
+		}
+		view, err := answer(part, span)
+		if err != nil {
+			return nil, err
+		}
+		now, err := h.Span(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if now.behind(m.Sequence) <= max(span.behind(m.Sequence), span.First) {
+			return view, nil
+		}
 	}
+}
+
+func viewAt(ctx context.Context, h History, span Span, m Moment, few uint64) (*registry.View, error) {
 	if !span.Whole() {
 		f, err := prove(ctx, h, span, m)
 		if err != nil {
@@ -53,13 +75,40 @@ func at(ctx context.Context, h History, m Moment, few uint64) (*registry.View, e
 	return f.view(), nil
 }
 
-// within makes sure that a moment lies in the history.
-func within(ctx context.Context, h History, m Moment) (Span, error) {
+// errFiltered is why nothing is exact in a history of some subjects.
+const errFiltered = "the history is limited to some subjects, so that it is not known what else stood"
+
+// within makes sure that a moment lies in the history. It returns what stands behind the
+// last hole before it.
+func within(ctx context.Context, h History, m Moment) (Span, History, error) {
 	span, err := h.Span(ctx)
-	if err != nil {
-		return span, err
+	asked := When{Sequence: m.Sequence}
+	if err == nil {
+		err = span.reaches(asked)
 	}
-	return span, span.reaches(When{Sequence: m.Sequence})
+	if err == nil && span.Filtered {
+		err = &TooEarlyError{Asked: asked.String(), Reason: errFiltered}
+	}
+	if err != nil {
+		return span, h, err
+	}
+	first := span.behind(m.Sequence)
+	switch {
+	case first <= span.First:
+		return span, h, nil
+	case first > m.Sequence:
+		early := &TooEarlyError{Asked: asked.String(), Reason: fmt.Sprintf("the history has a hole there, up to #%d", first-1)}
+		bound, err := Bounds(ctx, h)
+		if err != nil {
+			return span, h, err
+		}
+		if bound.Earliest.Sequence > m.Sequence {
+			early.Earliest = bound.Earliest
+		}
+		return span, h, early
+	}
+	span, err = span.since(ctx, h, first)
+	return span, &clipped{h, first}, err
 }
 
 // ServiceAt is [At] for one service: the View holds that service in every cluster, and
@@ -67,10 +116,10 @@ func within(ctx context.Context, h History, m Moment) (Span, error) {
 // other services it knows nothing, also not of one whose name comes to the same labels.
 // It reads only what it needs.
 func ServiceAt(ctx context.Context, h History, m Moment, key registry.ServiceKey) (*registry.View, error) {
-	span, err := within(ctx, h, m)
-	if err != nil {
-		return nil, err
-	}
+	return intact(ctx, h, m, func(h History, span Span) (*registry.View, error) { return serviceAt(ctx, h, span, m, key) })
+}
+
+func serviceAt(ctx context.Context, h History, span Span, m Moment, key registry.ServiceKey) (*registry.View, error) {
 	if !span.Whole() && !proven(h, span, m) {
 		if _, err := prove(ctx, h, span, m); err != nil {
 			return nil, err

@@ -154,7 +154,7 @@ func (b *blaming) walk(ctx context.Context, fact registry.Fact, from uint64, ori
 	}
 	span, err := b.history.Span(ctx)
 	for n := range open {
-		origins[n].Older = !span.Whole()
+		origins[n].Older = !span.Whole() || len(span.Holes) > 0
 	}
 	b.origins = append(b.origins, origins...)
 	return err

@@ -17,7 +17,7 @@ type Bound struct {
 	Reason   string `json:"reason"`   // why not for earlier ones
 }
 
-// Bounds finds out how far back [At] is exact. On a history that has lost its beginning
+// Bounds finds out how far back [At] is exact; before a hole it may be so too. On a history that has lost its beginning
 // that takes reading a day of it, and all of it where nothing can be proven.
 func Bounds(ctx context.Context, h History) (Bound, error) {
 	span, err := h.Span(ctx)
@@ -26,6 +26,15 @@ func Bounds(ctx context.Context, h History) (Bound, error) {
 		return Bound{}, err
 	case span.Empty():
 		return Bound{Reason: "the history is empty"}, nil
+	case span.Filtered:
+		return Bound{Reason: errFiltered}, nil
+	}
+	if span, err = span.since(ctx, h, span.behind(span.Last)); err != nil {
+		return Bound{}, err
+	}
+	switch {
+	case span.Empty():
+		return Bound{Reason: "the history ends with a hole"}, nil
 	case span.Whole():
 		return Bound{Earliest: Moment{Sequence: span.First, Time: span.Begin}, Reason: "the history begins there"}, nil
 	}
@@ -40,7 +49,7 @@ func Bounds(ctx context.Context, h History) (Bound, error) {
 		if w.take(m) && w.complete() {
 			return Bound{
 				Earliest: Moment{Sequence: m.Sequence, Time: m.Stored},
-				Reason:   "the history has lost its beginning, and only from here on it is proven that it has all that stood",
+				Reason:   "the history has lost its beginning or a part, and only from here on it is proven that it has all that stood",
 			}, nil
 		}
 	}
@@ -64,9 +73,9 @@ func (w *witness) doubt() string {
 		parts = append(parts, "no observer was in office for a day, so that states and orders may have aged out")
 	}
 	if len(parts) == 0 {
-		return "the history has lost its beginning"
+		return "the history has lost its beginning or a part"
 	}
-	return "the history has lost its beginning, and " + strings.Join(parts, "; ")
+	return "the history has lost its beginning or a part, and " + strings.Join(parts, "; ")
 }
 
 // prove folds a history that has lost its beginning up to a moment, such that the fold
@@ -194,6 +203,8 @@ func memoryOf(h History) *Remembered {
 	case *Remembered:
 		return h
 	case *watched:
+		return memoryOf(h.History)
+	case *clipped:
 		return memoryOf(h.History)
 	}
 	return nil

@@ -30,7 +30,7 @@ type History interface {
 }
 
 // Span is the part of the history that can be read. Every message of the stream from
-// First to Last is among it.
+// First to Last is among it, but for the Holes.
 type Span struct {
 	First uint64    // the sequence of the oldest message
 	Last  uint64    // of the newest
@@ -40,10 +40,57 @@ type Span struct {
 	// Began is the first sequence that the stream ever had. Where First is beyond it,
 	// what stood between them is gone (for its age), or is not among this history.
 	Began uint64
+
+	// Holes are the ranges between First and Last that are not among it, both ends
+	// included, ascending. Gone are those parts of them that nobody took away: they had aged
+	// out before they could be kept, or a stream that was made anew begins behind them.
+	Holes [][2]uint64 `json:",omitempty"`
+	Gone  [][2]uint64 `json:",omitempty"`
+
+	Filtered bool `json:",omitempty"` // it is limited to some subjects, what else stood is not known
 }
 
-// Whole reports whether nothing that ever stood before First is missing.
-func (s Span) Whole() bool { return s.First <= max(s.Began, 1) }
+// Whole reports whether nothing that ever stood before First is missing. Of holes behind
+// it says nothing.
+func (s Span) Whole() bool { return !s.Filtered && s.First <= max(s.Began, 1) }
+
+// behind returns the sequence behind the last hole that begins at a sequence or before
+// it; 0: there is none.
+func (s Span) behind(sequence uint64) (first uint64) {
+	for _, hole := range s.Holes {
+		if hole[0] <= sequence {
+			first = max(first, hole[1]+1)
+		}
+	}
+	return first
+}
+
+// since leaves out what stands before a hole: the rest has lost its beginning.
+func (s Span) since(ctx context.Context, h History, first uint64) (Span, error) {
+	if first <= s.First {
+		return s, nil
+	}
+	begin, err := storedAt(ctx, h, first)
+	s.First, s.Began, s.Begin = first, 0, begin.Time
+	return s, err
+}
+
+// clipped is a history of which nothing before a hole is looked at.
+type clipped struct {
+	History
+	first uint64
+}
+
+// Latest implements [History].
+func (c *clipped) Latest(ctx context.Context, before uint64, filters ...string) iter.Seq2[registry.Stored, error] {
+	return func(yield func(registry.Stored, error) bool) {
+		for m, err := range c.History.Latest(ctx, before, filters...) {
+			if (err != nil || m.Sequence >= c.first) && !yield(m, err) {
+				return
+			}
+		}
+	}
+}
 
 // Empty reports whether there is nothing to be read.
 func (s Span) Empty() bool { return s.First > s.Last }

@@ -150,6 +150,9 @@ func Resolve(ctx context.Context, h History, when When) (Moment, error) {
 	if err != nil {
 		return Moment{}, err
 	}
+	if first := span.behind(after); first > after { // it may be that of any message in the hole
+		after = first
+	}
 	if after <= span.First { // it aged out meanwhile, or clocks went back
 		return Moment{}, &TooEarlyError{
 			Asked: when.String(), Earliest: Moment{Sequence: span.First, Time: span.Begin}, Reason: "it is before the history's beginning",

@@ -1,12 +1,14 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/seamark-mesh/seamark/audit"
@@ -37,7 +39,8 @@ type Archive struct {
 	used    uint64 // counts uses of indexes
 	held    int64  // bytes that they take
 	broken  map[spot]bool
-	missing map[uint64]bool // segments
+	missing map[uint64]bool    // segments
+	lost    map[[2]uint64]bool // ranges that were found to be unreadable
 	faults  []error
 	told    map[string]bool
 }
@@ -87,7 +90,7 @@ func Open(dir string) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{dir: dir, coder: c, indexes: map[uint64]*cached{}, broken: map[spot]bool{}, missing: map[uint64]bool{}, told: map[string]bool{}}
+	a := &Archive{dir: dir, coder: c, indexes: map[uint64]*cached{}, broken: map[spot]bool{}, missing: map[uint64]bool{}, lost: map[[2]uint64]bool{}, told: map[string]bool{}}
 	if _, err := a.now(); err != nil {
 		c.close()
 		return nil, err
@@ -244,16 +247,67 @@ func (a *Archive) Gaps() []Gap {
 	if err != nil {
 		return nil
 	}
+	return s.gaps()
+}
+
+func (s state) gaps() []Gap {
 	var gaps []Gap
-	last, at := s.dropped.Last, s.dropped.Time
+	last, at, number := s.dropped.Last, s.dropped.Time, s.dropped.Number
 	for _, p := range s.parts {
 		if last > 0 && p.First > last+1 {
-			gaps = append(gaps, between(last, at, p.First, p.Begin))
+			gap := between(last, at, p.First, p.Begin)
+			gap.Damaged = p.Number != number+1 // segments between are missing
+			gaps = append(gaps, gap)
 		}
 		gaps = append(gaps, p.Gaps...)
-		last, at = p.Last, p.End
+		last, at, number = p.Last, p.End, p.Number
 	}
 	return gaps
+}
+
+// withHoles adds to a span what is not there or was found to be unreadable.
+func (a *Archive) withHoles(s state) audit.Span {
+	span := s.span()
+	for _, g := range s.gaps() {
+		span.Holes = append(span.Holes, [2]uint64{g.First, g.Last})
+		if !g.Damaged {
+			span.Gone = append(span.Gone, [2]uint64{g.First, g.Last})
+		}
+	}
+	for _, p := range s.parts {
+		if p.tail == nil {
+			continue
+		}
+		for _, at := range p.tail.places {
+			if at.offset < 0 {
+				span.Holes = append(span.Holes, [2]uint64{at.first, at.last})
+			}
+		}
+	}
+	a.mu.Lock()
+	for hole := range a.lost {
+		span.Holes = append(span.Holes, hole)
+	}
+	a.mu.Unlock()
+	span.Holes, span.Gone = clip(span.Holes, span.First, span.Last), clip(span.Gone, span.First, span.Last)
+	return span
+}
+
+// clip sorts ranges, joins those that touch, and takes away what lies outside of first to last.
+func clip(ranges [][2]uint64, first, last uint64) [][2]uint64 {
+	var out [][2]uint64
+	slices.SortFunc(ranges, func(a, b [2]uint64) int { return cmp.Compare(a[0], b[0]) })
+	for _, r := range ranges {
+		r = [2]uint64{max(r[0], first), min(r[1], last)}
+		switch n := len(out); {
+		case r[0] > r[1]:
+		case n > 0 && r[0] <= out[n-1][1]+1:
+			out[n-1][1] = max(out[n-1][1], r[1])
+		default:
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // Breaks returns where the stream was replaced. When the folder can't be read there are
@@ -278,7 +332,7 @@ func (a *Archive) Span(ctx context.Context) (audit.Span, error) {
 	if err != nil {
 		return audit.Span{}, err
 	}
-	return s.span(), context.Cause(ctx)
+	return a.withHoles(s), context.Cause(ctx)
 }
 
 func (s state) span() audit.Span {

@@ -3,8 +3,10 @@ package archive
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/seamark-mesh/seamark/audit"
@@ -14,8 +16,9 @@ import (
 // Joined is an archive and its stream as one history. Any number of goroutines may use
 // it. Make one with [Join].
 type Joined struct {
-	archive *Archive
-	stream  audit.History
+	archive  *Archive
+	stream   audit.History
+	compared atomic.Bool // the archive was found to be of this stream
 }
 
 var _ audit.History = (*Joined)(nil)
@@ -23,8 +26,10 @@ var _ audit.History = (*Joined)(nil)
 // Join reads an archive and the stream that it is made of as one history: each sequence
 // once, whichever has it. Where both have a message, or the stream was replaced since, the
 // archive's counts; what is damaged in the archive is read from the stream when that still
-// has it. It follows as the stream does.
-func Join(a *Archive, stream audit.History) *Joined { return &Joined{a, stream} }
+// has it. It follows as the stream does. Where the stream is another one than the archive's
+// (it ends before it, or has another message where the archive ends) the error of all that
+// is asked is [ErrOtherStream].
+func Join(a *Archive, stream audit.History) *Joined { return &Joined{archive: a, stream: stream} }
 
 // Faults is [Archive.Faults]. What is damaged there and was read from the stream is
 // among them.
@@ -38,7 +43,46 @@ func (j *Joined) spans(ctx context.Context) (kept, live audit.Span, err error) {
 	if kept, err = j.archive.Span(ctx); err == nil {
 		live, err = j.stream.Span(ctx)
 	}
+	switch {
+	case err != nil || kept.Empty():
+		return kept, live, err
+	case live.Last < kept.Last:
+		return kept, live, fmt.Errorf("%w: the stream ends with #%d, the archive with #%d", ErrOtherStream, live.Last, kept.Last)
+	case live.First <= kept.Last && !j.compared.Load():
+		err = j.compare(ctx, kept.Last)
+	}
 	return kept, live, err
+}
+
+// compare looks whether the last message of the archive is the stream's too. Where one of
+// both does not have it (it is damaged, or has aged out meanwhile) nothing is known.
+func (j *Joined) compare(ctx context.Context, last uint64) error {
+	var both []registry.Stored
+	for _, h := range []audit.History{j.archive, j.stream} {
+		for m, err := range h.Read(ctx, audit.Range{From: last, To: last}) {
+			if err != nil {
+				return err
+			}
+			both = append(both, m)
+		}
+	}
+	if len(both) < 2 {
+		return nil
+	}
+	if !same(both[0], both[1]) && !j.archive.brokeOff(last) {
+		return fmt.Errorf("%w: its message #%d (%s, stored %s) is not the one that is archived (%s, stored %s)", ErrOtherStream,
+			last, both[1].Subject, both[1].Time.Format(time.RFC3339), both[0].Subject, both[0].Time.Format(time.RFC3339))
+	}
+	j.compared.Store(true)
+	return nil
+}
+
+// brokeOff reports whether the writer has noted that the stream was replaced behind a
+// sequence, and nothing of the new one is archived yet.
+func (a *Archive) brokeOff(last uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tail != nil && a.tail.header.Break != nil && a.tail.header.Break.After == last
 }
 
 // Span implements [audit.History].
@@ -59,6 +103,11 @@ func (j *Joined) Span(ctx context.Context) (audit.Span, error) {
 	if live.Last > kept.Last {
 		all.Last, all.End = live.Last, live.End
 	}
+	if live.First > kept.Last+1 {
+		between := [2]uint64{kept.Last + 1, live.First - 1}
+		all.Holes, all.Gone = append(all.Holes, between), append(all.Gone, between)
+	}
+	all.Holes, all.Gone = clip(all.Holes, all.First, live.First-1), clip(all.Gone, all.First, live.First-1)
 	return all, nil
 }
 

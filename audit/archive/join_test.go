@@ -2,9 +2,11 @@ package archive_test
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -131,5 +133,65 @@ func flip(t *testing.T, path string, offset int64) {
 	content[(offset+int64(len(content)))%int64(len(content))] ^= 0x41
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Nobody was told of what neither the archive nor the stream has.
+func TestJoinTellsOfHoles(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 6000, 20)...)
+	catchUp(t, ctx, dir, h, archive.Options{SegmentBytes: archive.MinSegmentBytes})
+	h.add(history(6001, 100, 20)...)
+	h.drop(6051)
+	catchUp(t, ctx, dir, h, archive.Options{SegmentBytes: archive.MinSegmentBytes})
+	h.add(history(6101, 100, 20)...)
+	h.drop(6151)
+	files, _ := filepath.Glob(dir + "/*.segment")
+	if err := os.Remove(files[1]); err != nil {
+		t.Fatal(err)
+	}
+	a := open(t, dir)
+	defer a.Close()
+	read(t, a.Read(ctx, audit.Range{}))
+	kept, err := a.Span(ctx)
+	if err != nil || len(kept.Holes) != 2 || kept.Holes[1] != [2]uint64{6001, 6050} || !slices.Equal(kept.Gone, kept.Holes[1:]) {
+		t.Errorf("of the archive %+v, %v", kept, err)
+	}
+	both, err := archive.Join(a, h).Span(ctx)
+	if want := append(slices.Clone(kept.Holes), [2]uint64{6101, 6150}); err != nil || !slices.Equal(both.Holes, want) || !slices.Equal(both.Gone, want[1:]) {
+		t.Errorf("of both %+v, %v; want %v", both, err, want)
+	}
+	whole := &memory{}
+	whole.add(history(1, 6000, 20)...)
+	whole.add(history(6001, 100, 20)...)
+	if span, err := archive.Join(a, whole).Span(ctx); err != nil || len(span.Holes) > 0 || len(span.Gone) > 0 {
+		t.Errorf("the stream has all of it: %+v, %v", span, err)
+	}
+}
+
+// An archive was joined with whatever stream there was: the answers were of neither.
+func TestJoinOfAnotherStreamIsRefused(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 100, 20)...)
+	catchUp(t, ctx, dir, h, archive.Options{})
+	a := open(t, dir)
+	defer a.Close()
+	short, other := &memory{}, &memory{}
+	short.add(history(1, 50, 20)...)
+	other.add(history(1, 99, 20)...)
+	other.add(message(100, 19), message(101, 19))
+	other.messages[99].Body = []byte("another")
+	for name, stream := range map[string]*memory{"short": short, "other": other} {
+		j := archive.Join(a, stream)
+		if _, err := j.Span(ctx); !errors.Is(err, archive.ErrOtherStream) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, err := range j.Latest(ctx, 40) {
+			if !errors.Is(err, archive.ErrOtherStream) {
+				t.Errorf("%s: latest: %v", name, err)
+			}
+		}
 	}
 }

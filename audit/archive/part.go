@@ -111,6 +111,11 @@ func (a *Archive) keep(number uint64, x *index) {
 	a.used++
 	a.indexes[number] = &cached{x, a.used}
 	a.held += x.size
+	for _, at := range x.places {
+		if at.offset < 0 {
+			a.lost[[2]uint64{at.first, at.last}] = true
+		}
+	}
 	for a.held > cacheBytes && len(a.indexes) > 1 {
 		oldest := uint64(0)
 		for n, c := range a.indexes {
@@ -144,5 +149,6 @@ func (a *Archive) breaks(p part, at place, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.broken[spot{p.Number, at.offset}] = true
+	a.lost[[2]uint64{at.first, at.last}] = true
 	a.tell(fmt.Errorf("%s: the block with #%d to #%d is passed over: %w: restore the file from a copy", filepath.Join(p.dir, p.File), at.first, at.last, err))
 }

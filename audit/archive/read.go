@@ -106,6 +106,7 @@ func (a *Archive) misses(p part) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.missing[p.Number] = true
+	a.lost[[2]uint64{p.First, p.Last}] = true
 	a.tell(fmt.Errorf("%s is missing: #%d to #%d can't be answered; restore it from a copy", filepath.Join(p.dir, p.File), p.First, p.Last))
 }
 

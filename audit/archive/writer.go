@@ -58,6 +58,9 @@ type Gap struct {
 	Damaged bool `json:"damaged,omitempty"` // it was archived, and could not be read any more
 }
 
+// refused says what is answered in and behind a gap.
+const refused = "; what stood then can't be told, nor later on until it is proven that nothing of it is lacking (mostly a day)"
+
 // String returns a sentence for a person.
 func (g Gap) String() string {
 	when := "before " + g.After.Format(time.RFC3339)
@@ -67,11 +70,11 @@ func (g Gap) String() string {
 	what := fmt.Sprintf("#%d to #%d (%s) are not in the archive: ", g.First, g.Last, when)
 	switch {
 	case g.Damaged:
-		return what + "they were damaged before their segment was sealed; answers about that time, and up to a day later, may lack something"
+		return what + "they were archived and can't be read any more" + refused
 	case g.Anew:
-		return what + "the stream was made anew and begins behind them; what the former one held beyond is not known"
+		return what + "the stream was made anew and begins behind them; what the former one held beyond is not known" + refused
 	}
-	return what + "the stream did not hold them any more when it was archived; answers about that time, and up to a day later, may lack something"
+	return what + "the stream did not hold them any more when it was archived" + refused
 }
 
 // Break is a place where the stream was replaced: from After on, what was archived

@@ -39,6 +39,7 @@ type File struct {
 	subjects []string // in the order in which they came
 	faults   []error
 	more     int // faults that are not listed
+	holes    [][2]uint64
 }
 
 // line is where a message stands, and what is known of it without reading it.
@@ -160,6 +161,9 @@ func (s *scanning) take(text []byte) {
 		s.numbers[p.subject] = number
 		f.subjects = append(f.subjects, p.subject)
 	}
+	if n := len(f.lines); n > 0 && p.sequence > f.lines[n-1].sequence+1 {
+		f.holes = append(f.holes, [2]uint64{f.lines[n-1].sequence + 1, p.sequence - 1})
+	}
 	f.lines = append(f.lines, line{p.sequence, p.time.UnixNano(), s.at, int32(len(text)), number})
 }
 
@@ -239,16 +243,26 @@ func (f *File) Filter() []string { return slices.Clone(f.begins.Filter) }
 // as it was written.
 func (f *File) Faults() []error { return slices.Clone(f.faults) }
 
-// Span implements [audit.History].
+// Span implements [audit.History]. What is not in the file between its first message and
+// its last, because its line is passed over or for the source had a gap, is a hole.
 func (f *File) Span(ctx context.Context) (audit.Span, error) {
 	n := len(f.lines)
 	if n == 0 {
-		return audit.Span{First: 1, Began: f.begins.Began}, context.Cause(ctx)
+		return audit.Span{First: 1, Began: f.begins.Began, Filtered: f.filtered()}, context.Cause(ctx)
 	}
 	first, last := f.lines[0], f.lines[n-1]
-	return audit.Span{
-		First: first.sequence, Last: last.sequence, Begin: moment(first.time), End: moment(last.time), Began: f.begins.Began,
-	}, context.Cause(ctx)
+	span := audit.Span{
+		First: first.sequence, Last: last.sequence, Begin: moment(first.time), End: moment(last.time), Began: f.begins.Began, Filtered: f.filtered(),
+	}
+	if !span.Filtered {
+		span.Holes = slices.Clone(f.holes)
+	}
+	return span, context.Cause(ctx)
+}
+
+// filtered reports whether there are subjects that the export left out.
+func (f *File) filtered() bool {
+	return len(f.begins.Filter) > 0 && !slices.Contains(f.begins.Filter, ">")
 }
 
 func moment(nanoseconds int64) time.Time { return time.Unix(0, nanoseconds).UTC() }

@@ -23,7 +23,13 @@ func (l list) Span(context.Context) (audit.Span, error) {
 	if len(l) == 0 {
 		return audit.Span{First: 1, Began: 1}, nil
 	}
-	return audit.Span{First: l[0].Sequence, Last: l[len(l)-1].Sequence, Begin: l[0].Time, End: l[len(l)-1].Time, Began: 1}, nil
+	span := audit.Span{First: l[0].Sequence, Last: l[len(l)-1].Sequence, Begin: l[0].Time, End: l[len(l)-1].Time, Began: 1}
+	for n := range len(l) - 1 {
+		if l[n+1].Sequence > l[n].Sequence+1 {
+			span.Holes = append(span.Holes, [2]uint64{l[n].Sequence + 1, l[n+1].Sequence - 1})
+		}
+	}
+	return span, nil
 }
 
 func (l list) SequenceAt(_ context.Context, t time.Time) (uint64, error) {
