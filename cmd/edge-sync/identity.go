@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // identity names a process, unlike any other's: a lease says by it who holds it. As a text
@@ -76,9 +77,20 @@ func (i identity) ended(name string) bool {
 	now, err := startOf(i.proc, pid)
 	if errors.Is(err, fs.ErrNotExist) {
 		_, err = startOf(i.proc, i.pid) // is anything to be seen there at all?
-		return err == nil
+		return err == nil && !runs(pid)
 	}
 	return err == nil && now != start
+}
+
+// runs asks the kernel whether a process has this number: /proc may hide those of other
+// users. Where it can't tell, one has.
+func runs(pid int) bool {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return true
+	}
+	defer p.Release() //nolint:errcheck // nothing is waited for
+	return !errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) // not permitted: it runs
 }
 
 // startOf returns when a process began: the 22nd field of its stat, see proc(5).

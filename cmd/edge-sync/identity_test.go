@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -54,16 +55,16 @@ func TestWhoHasEnded(t *testing.T) {
 	}{
 		"this one":                           {here.String(), false},
 		"one that runs":                      {as(here, 2_000_001, 700), false},
-		"one whose number nobody has":        {as(here, 2_000_002, 700), true},
+		"one whose number nobody has":        {as(here, 5_000_002, 700), true},
 		"one whose number another has":       {as(here, 2_000_001, 699), true},
 		"one before, with this one's number": {as(here, self, 499), true},
-		"one of another boot":                {as(other("boot-2", "pid:[1]"), 2_000_002, 700), false},
-		"one in another container":           {as(other("boot-1", "pid:[2]"), 2_000_002, 700), false},
-		"one on another host":                {as(elsewhere, 2_000_002, 700), false},
-		"one of an older version":            {here.host + "/2000002/abcdef", false},
+		"one of another boot":                {as(other("boot-2", "pid:[1]"), 5_000_002, 700), false},
+		"one in another container":           {as(other("boot-1", "pid:[2]"), 5_000_002, 700), false},
+		"one on another host":                {as(elsewhere, 5_000_002, 700), false},
+		"one of an older version":            {here.host + "/5000002/abcdef", false},
 		"nobody":                             {"", false},
-		"no number":                          {strings.Replace(as(here, 2_000_002, 700), "2000002", "-2", 1), false},
-		"no start":                           {strings.TrimSuffix(as(here, 2_000_002, 700), "700"), false},
+		"no number":                          {strings.Replace(as(here, 5_000_002, 700), "5000002", "-2", 1), false},
+		"no start":                           {strings.TrimSuffix(as(here, 5_000_002, 700), "700"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := here.ended(test.agent); got != test.want {
@@ -73,17 +74,49 @@ func TestWhoHasEnded(t *testing.T) {
 	}
 }
 
+// TestAProcessThatIsHiddenHasNotEnded: of another user's process nothing is to be seen in
+// /proc where that is mounted with hidepid=2. Two agents under two users took each other for
+// ended, and took the lease from each other for ever.
+func TestAProcessThatIsHiddenHasNotEnded(t *testing.T) {
+	command := exec.CommandContext(t.Context(), "sleep", "600")
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sees := func(pid, start int) identity { // itself alone
+		i := newIdentity(fakeProc(t, "boot-1", "pid:[1]", map[int]int{os.Getpid(): 1, pid: start}))
+		if pid != os.Getpid() {
+			if err := os.RemoveAll(filepath.Join(i.proc, strconv.Itoa(os.Getpid()))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		i.pid, i.start = pid, uint64(start)
+		return i
+	}
+	one, other := sees(os.Getpid(), 500), sees(command.Process.Pid, 700)
+	if one.ended(other.String()) || other.ended(one.String()) {
+		t.Errorf("ended: the other %v, the one %v; both run", one.ended(other.String()), other.ended(one.String()))
+	}
+	if first := as(one, 1, 3); one.ended(first) { // of another user, unless this one is root
+		t.Errorf("%s has ended", first)
+	}
+	_ = command.Process.Kill()
+	_ = command.Wait()
+	if !one.ended(other.String()) {
+		t.Error("one that was killed has not ended")
+	}
+}
+
 // Where the system tells nothing, names are unique none the less, and nobody has ended.
 func TestIdentityWhereTheSystemTellsNothing(t *testing.T) {
 	i := newIdentity(filepath.Join(t.TempDir(), "nothing"))
-	if a, b := i.String(), i.String(); a == b || i.ended(a) || i.ended(i.host+"/2000002/-7") {
+	if a, b := i.String(), i.String(); a == b || i.ended(a) || i.ended(i.host+"/5000002/-7") {
 		t.Errorf("%q and %q", a, b)
 	}
 	gone := newIdentity(fakeProc(t, "boot-1", "pid:[1]", map[int]int{os.Getpid(): 500}))
 	if err := os.RemoveAll(gone.proc); err != nil {
 		t.Fatal(err)
 	}
-	if gone.ended(as(gone, 2_000_002, 700)) {
+	if gone.ended(as(gone, 5_000_002, 700)) {
 		t.Error("where nothing is to be seen any more, somebody has ended")
 	}
 }
