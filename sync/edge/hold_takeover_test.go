@@ -241,6 +241,39 @@ func TestALittleMoreThatWentDuringATakeoverGetsNoNewTime(t *testing.T) {
 	})
 }
 
+// The time of the former is over, and it has another id: an order about it must have a
+// moment to be given.
+func TestALittleMoreThatWentAfterItsTimeCanBeRejected(t *testing.T) {
+	for name, rejected := range map[string]bool{"rejected": true, "nobody decided": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+				a := w.start("one")
+				b := w.lose(t)
+				time.Sleep(time.Minute)
+				a.stop()
+				time.Sleep(time.Hour)
+				w.catalogue.replace(services(49)...)
+				w.start("two")
+				time.Sleep(50 * time.Second)
+				synctest.Wait()
+				w.mustStand(t, registry.NewSnapshot("", services(100)...))
+				got, open := w.heldBack()
+				if !open || got.ID == b.ID {
+					t.Fatalf("%+v", got)
+				}
+				if rejected {
+					w.decide(registry.Reject, got.ID)
+					time.Sleep(time.Hour)
+					w.mustStand(t, registry.NewSnapshot("", services(100)...))
+					return
+				}
+				time.Sleep(15 * time.Second)
+				w.ends(t, got.ID, registry.BrakePassed)
+			})
+		})
+	}
+}
+
 // Much more is another loss: somebody is to have the whole time to look at it.
 func TestMuchMoreThatWentDuringATakeoverGetsItsOwnTime(t *testing.T) {
 	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
