@@ -46,7 +46,12 @@ func (l *leader) carry() {
 	}
 	c := carried{at: time.Now(), believed: maps.Clone(l.outbox.believed), record: l.outbox.record, brake: l.former.brake, told: l.former.told}
 	maps.Copy(c.believed, l.outbox.lost)
-	if c.record == nil {
+	for k, f := range l.former.believed { // there are some until the first reading
+		if b := c.believed[k]; b != nil && before(b.state.Changed, f.state.Changed) {
+			c.believed[k] = f
+		}
+	}
+	if c.record == nil || l.exports == nil && l.former.record != nil {
 		c.record = l.former.record
 	}
 	switch {

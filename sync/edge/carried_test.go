@@ -110,3 +110,27 @@ func TestWhatIsDeregisteredWhileTheStreamIsLost(t *testing.T) {
 		})
 	})
 }
+
+// A backup came back, and once more before the registry was read: what had been withdrawn
+// after it was made is still known to be.
+func TestABackupThatIsRestoredTwiceBringsNoGhosts(t *testing.T) {
+	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+		a := w.start("one")
+		kept := len(w.memory.history())
+		b := w.lose(t)
+		w.decide(registry.Approve, b.ID)
+		w.ends(t, b.ID, registry.BrakeApproved)
+		a.source.set(func(s *source) { s.watchErr = errRegistry })
+		settle()
+		for n := range 2 {
+			w.memory.cut(len(w.memory.history()) - kept)
+			time.Sleep(time.Minute)
+			if epochs := len(w.epochs()); epochs != 2 {
+				t.Fatalf("%d epochs after the backup came back %d times", epochs, n+1)
+			}
+		}
+		a.source.set(func(s *source) { s.watchErr = nil })
+		time.Sleep(time.Minute)
+		w.mustEqual(t, w.catalogue.now())
+	})
+}
