@@ -94,13 +94,14 @@ func (w WriterReport) Intact() bool { return len(w.ByKind) == 0 }
 
 // Report is what a [Verifier] found.
 type Report struct {
-	Messages    uint64           `json:"messages"`    // all that were added
-	Foreign     uint64           `json:"foreign"`     // on subjects that are no writer's
-	First, Last uint64           `json:"-"`           // sequences
-	Writers     []WriterReport   `json:"writers"`     // sorted by name
-	Faults      []Fault          `json:"faults"`      // by sequence, at most Options.Limit
-	More        int              `json:"more"`        // faults beyond that
-	Checkpoints []CheckpointWord `json:"checkpoints"` // one for each head of each checkpoint given
+	Messages    uint64           `json:"messages"`           // all that were added
+	Foreign     uint64           `json:"foreign"`            // on subjects that are no writer's
+	First, Last uint64           `json:"-"`                  // sequences
+	Writers     []WriterReport   `json:"writers"`            // sorted by name
+	AgedOut     [][2]uint64      `json:"aged_out,omitempty"` // sequences that are missing and known to be gone: Options.Known
+	Faults      []Fault          `json:"faults"`             // by sequence, at most Options.Limit
+	More        int              `json:"more"`               // faults beyond that
+	Checkpoints []CheckpointWord `json:"checkpoints"`        // one for each head of each checkpoint given
 }
 
 // Intact reports whether nothing is wrong: no fault, and every checkpoint is met or has

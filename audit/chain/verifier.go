@@ -25,6 +25,11 @@ type Options struct {
 	// and what a checkpoint names and is not there is gone.
 	Whole bool
 
+	// Known are ranges of sequences, ascending, that are known to be gone: they had aged out
+	// before they were archived, or a stream was made anew behind them. What can only be
+	// missing there is told ([Report]'s AgedOut), and is no fault.
+	Known [][2]uint64
+
 	Limit int // of faults that are kept; 0: 1,000
 }
 
@@ -66,7 +71,7 @@ func (v *Verifier) place(x *examined) *Fault {
 	if r.Messages++; r.Messages == 1 {
 		r.First = x.sequence
 	} else if v.options.Whole && x.sequence > r.Last+1 {
-		v.hole(r.Last+1, x.sequence-1)
+		v.absent(r.Last+1, x.sequence-1)
 	}
 	r.Last = x.sequence
 	if x.foreign {
@@ -86,6 +91,25 @@ func (v *Verifier) writer(name registry.Writer) *writer {
 		v.writers[name] = w
 	}
 	return w
+}
+
+// absent takes what is missing between two messages: only what is not known is a fault.
+func (v *Verifier) absent(from, to uint64) {
+	for _, known := range v.options.Known {
+		if known[1] < from || known[0] > to {
+			continue
+		}
+		if known[0] > from {
+			v.hole(from, known[0]-1)
+		}
+		if aged := [2]uint64{max(known[0], from), min(known[1], to)}; len(v.report.AgedOut) < maxOwn {
+			v.report.AgedOut = append(v.report.AgedOut, aged)
+		}
+		if from = known[1] + 1; from > to {
+			return
+		}
+	}
+	v.hole(from, to)
 }
 
 func (v *Verifier) hole(from, to uint64) {
@@ -198,10 +222,11 @@ func read(ctx context.Context, messages iter.Seq2[registry.Stored, error], work,
 func (v *Verifier) Report() Report {
 	r := v.report
 	faults := slices.Clone(v.holes)
+	r.AgedOut = slices.Clone(r.AgedOut)
 	r.More = v.more
 	trunks := map[registry.Writer][]*trunk{}
 	for _, name := range slices.Sorted(maps.Keys(v.writers)) {
-		j := v.writers[name].judge()
+		j := v.writers[name].judge(v.options.Known)
 		r.Writers = append(r.Writers, j.told)
 		faults = append(faults, j.faults...)
 		r.More += j.more
@@ -244,6 +269,9 @@ func (v *Verifier) against(h Head, trunks []*trunk) (Verdict, string) {
 		return TooOld, fmt.Sprintf("the history begins at #%d: nothing is proved about it", v.report.First)
 	case h.Sequence > v.report.Last && !v.options.Whole:
 		return TooYoung, fmt.Sprintf("what was read ends at #%d", v.report.Last)
+	}
+	if slices.ContainsFunc(v.options.Known, func(k [2]uint64) bool { return k[0] <= h.Sequence && h.Sequence <= k[1] }) {
+		return TooOld, fmt.Sprintf("it stood at #%d, which has aged out: nothing is proved about it", h.Sequence)
 	}
 	return Gone, fmt.Sprintf("it stood at #%d and is not there", h.Sequence)
 }

@@ -368,3 +368,26 @@ func TestUnsignedBeforeTheFirstKeyIsNoFault(t *testing.T) {
 		t.Error(r.Faults)
 	}
 }
+
+// What had aged out before it was archived was held to be missing for ever.
+func TestWhatIsKnownToBeGoneIsNoFault(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		h, all := authors(t, rapid.Bool().Draw(rt, "signed"))
+		draw(rt, all...)
+		from := rapid.IntRange(1, len(h.messages)-2).Draw(rt, "from")
+		to := rapid.IntRange(from, len(h.messages)-2).Draw(rt, "to")
+		left := slices.Delete(slices.Clone(h.messages), from, to+1)
+		known := [2]uint64{h.messages[from].Sequence, h.messages[to].Sequence}
+		o := chain.Options{Keys: keysOf(t, all...), Whole: true, Known: [][2]uint64{known}}
+		r := verify(left, o)
+		if slices.ContainsFunc(r.Faults, func(f chain.Fault) bool { return f.Writer == "" }) || len(r.AgedOut) != 1 || r.AgedOut[0] != known {
+			rt.Fatalf("%v of %d is known to be gone, and told is %v, faults: %v", known, len(h.messages), r.AgedOut, r.Faults)
+		}
+		if to > from {
+			o.Known = [][2]uint64{{known[0] + 1, known[1]}}
+			if r := verify(left, o); !slices.ContainsFunc(r.Faults, func(f chain.Fault) bool { return f.Kind == chain.Missing && f.Writer == "" && f.Sequence == known[0] }) {
+				rt.Fatalf("#%d is gone and not told: %v", known[0], r.Faults)
+			}
+		}
+	})
+}

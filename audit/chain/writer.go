@@ -157,7 +157,7 @@ type judged struct {
 }
 
 // judge puts the writer's epochs together.
-func (w *writer) judge() judged {
+func (w *writer) judge(known [][2]uint64) judged {
 	j := judged{told: w.told, more: w.more}
 	inserted := map[uint64]struct{}{}
 	var hollow []uint64
@@ -183,6 +183,9 @@ func (w *writer) judge() judged {
 	for _, t := range j.trunks {
 		j.faults = append(j.faults, t.faults...)
 	}
+	if len(known) > 0 {
+		j.forgive(known)
+	}
 	j.told.Epochs = len(j.trunks)
 	if len(j.trunks) > 0 {
 		first := j.trunks[0]
@@ -197,6 +200,35 @@ func (w *writer) judge() judged {
 	}
 	slices.SortStableFunc(j.faults, bySequence)
 	return j
+}
+
+// forgive takes back that messages are missing where all of them may have stood in a
+// range that is known to be gone.
+func (j *judged) forgive(known [][2]uint64) {
+	var there []uint64
+	for _, t := range j.trunks {
+		for _, p := range t.pieces {
+			for _, e := range p.entries {
+				there = append(there, e.sequence)
+			}
+		}
+	}
+	slices.Sort(there)
+	j.faults = slices.DeleteFunc(j.faults, func(f Fault) bool {
+		if f.Kind != Missing {
+			return false
+		}
+		before, room := uint64(0), uint64(0)
+		if n, _ := slices.BinarySearch(there, f.Sequence); n > 0 {
+			before = there[n-1]
+		}
+		for _, k := range known {
+			if k[0] > before && k[1] < f.Sequence {
+				room += k[1] - k[0] + 1
+			}
+		}
+		return room > max(f.Until, f.Revision)-f.Revision
+	})
 }
 
 func bySequence(a, b Fault) int { return cmp.Compare(a.Sequence, b.Sequence) }

@@ -105,6 +105,11 @@ func (a *auditCommands) prove(command *cobra.Command, options chain.Options, r a
 			}
 			r.From = from.Sequence
 		}
+		span, err := h.Span(ctx)
+		if err != nil {
+			return err
+		}
+		options.Known = span.Gone
 		report, err = chain.VerifyAgainst(ctx, options, h.Read(ctx, r))
 		return err
 	})
@@ -136,6 +141,9 @@ func provenRows(r chain.Report) []rows {
 		})
 	}
 	return append(tables, func(row func(...any)) {
+		for _, gone := range r.AgedOut {
+			row(fmt.Sprintf("#%d–#%d had aged out before they were kept: nothing is proved about them", gone[0], gone[1]))
+		}
 		for _, f := range r.Faults {
 			row(f.String())
 		}
