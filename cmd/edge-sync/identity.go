@@ -89,7 +89,7 @@ func runs(pid int) bool {
 	if err != nil {
 		return true
 	}
-	defer p.Release() //nolint:errcheck // nothing is waited for
+	defer p.Release()                                                 //nolint:errcheck // nothing is waited for
 	return !errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) // not permitted: it runs
 }
 
