@@ -8,6 +8,7 @@ import (
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/checkpoint"
 	"github.com/seamark-mesh/seamark/registry/replica"
+	"github.com/seamark-mesh/seamark/registry/stream"
 	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
 )
 
@@ -37,9 +38,43 @@ func strange(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept.Created, kept.Stored = kept.Created.Add(2*time.Hour), kept.Stored.Add(2*time.Hour)
+	later(&kept, 2*time.Hour)
 	if _, err := file.Write(kept); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// later makes a checkpoint of a mesh whose clocks are ahead.
+func later(c *checkpoint.Checkpoint, by time.Duration) {
+	c.Created, c.Stored, c.Current = c.Created.Add(by), c.Stored.Add(by), c.Current.Add(by)
+}
+
+// TestAStreamThatWasMadeToGoOnIsOfTheSameMesh: NATS was lost and came back with a clock that
+// was hours behind. The stream that global-dns itself made then, to go on where the one of its
+// checkpoint had ended, was taken for another mesh's, and nothing of the checkpoint counted.
+func TestAStreamThatWasMadeToGoOnIsOfTheSameMesh(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	s := streamtest.Start(t)
+	n := startNode(t, s.ClientURL(), path)
+	startAgent(t, s, "bronze", newSource("old"))
+	streamtest.Eventually(t, 20*time.Second, "it is served", func() bool { return serves(n.store.View(), "bronze", "old") })
+	n.stop()
+	file := checkpoint.Open(path, "mesh.internal.")
+	kept, _, err := file.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	later(&kept, 6*time.Hour)
+	if _, err := file.Write(kept); err != nil {
+		t.Fatal(err)
+	}
+	n = startNode(t, streamtest.Start(t).ClientURL(), path)
+	streamtest.Eventually(t, 30*time.Second, "it is current", func() bool {
+		v := n.store.View()
+		return v.Synced() && n.isCut() == "" && v.Zone() != nil
+	})
+	if v := n.store.View(); !serves(v, "bronze", "old") || !v.Cluster("bronze").Inherited() || v.Sequence() <= kept.Sequence {
+		t.Errorf("of the checkpoint of %d stands %v at %d", kept.Sequence, v.Cluster("bronze"), v.Sequence())
 	}
 }
 
@@ -106,22 +141,29 @@ func TestForeign(t *testing.T) {
 	known := replica.Place{Created: made, Stored: made.Add(10 * day), Before: []time.Time{made.Add(-30 * day), made.Add(-20 * day)}}
 	running := known
 	running.Stored = time.Time{}
+	went := known
+	went.Sequence = 700
 	for name, c := range map[string]struct {
 		known   replica.Place
 		created time.Time
+		began   uint64
 		want    bool
 	}{
-		"the same":                                    {known, made, false},
-		"made later":                                  {known, made.Add(11 * day), false},
-		"made later, by a clock that is behind":       {known, known.Stored.Add(-time.Minute), false},
-		"made while the other was alive":              {known, made.Add(9 * day), true},
-		"made before the other":                       {known, made.Add(-10 * day), true},
-		"one of before, from a backup":                {known, made.Add(-20 * day), false},
-		"made before what is known by more than file": {running, made.Add(-10 * day), false},
-		"nothing is known":                            {replica.Place{}, made, false},
-		"made by who did not know the stream's time":  {replica.Place{Stored: made.Add(day)}, made, false},
+		"the same":                                    {known, made, 0, false},
+		"made later":                                  {known, made.Add(11 * day), 0, false},
+		"made later, by a clock that is behind":       {known, known.Stored.Add(-time.Minute), 0, false},
+		"made while the other was alive":              {known, made.Add(9 * day), 0, true},
+		"made before the other":                       {known, made.Add(-10 * day), 0, true},
+		"one of before, from a backup":                {known, made.Add(-20 * day), 0, false},
+		"made before what is known by more than file": {running, made.Add(-10 * day), 0, false},
+		"nothing is known":                            {replica.Place{}, made, 0, false},
+		"made by who did not know the stream's time":  {replica.Place{Stored: made.Add(day)}, made, 0, false},
+		"made to go on where the other ended":         {went, made.Add(9 * day), 700 + sequenceHeadroom, false},
+		"made to go on, by one that had read more":    {went, made.Add(9 * day), 1500 + sequenceHeadroom, false},
+		"made to go on before the other's end":        {went, made.Add(9 * day), 700, true},
+		"made to go on far beyond the other's end":    {went, made.Add(9 * day), 701 + 2*sequenceHeadroom, true},
 	} {
-		if got := foreign(c.known, c.created); got != c.want {
+		if got := foreign(c.known, stream.State{Created: c.created, Began: c.began}); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

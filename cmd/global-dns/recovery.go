@@ -64,7 +64,7 @@ func (c *connection) Begin(ctx context.Context, known replica.Place) (replica.Be
 	if err != nil {
 		return replica.Beginning{}, err
 	}
-	if foreign(known, state.Created) {
+	if foreign(known, state) {
 		return replica.Beginning{Created: state.Created, Foreign: true}, nil
 	}
 	begun := replica.Beginning{Created: state.Created, Lost: known.Lost}
@@ -102,10 +102,12 @@ const clockAllowance = time.Hour
 
 // foreign reports whether a checkpoint is of another mesh: its stream was alive when the
 // one that is there had long been made, which therefore can't have taken its place. It may
-// still be one of before, from a backup. Of one that was made later nobody can tell.
-func foreign(known replica.Place, created time.Time) bool {
-	return !known.Stored.IsZero() && !known.Created.IsZero() && !created.Equal(known.Created) &&
-		!slices.ContainsFunc(known.Before, created.Equal) && created.Before(known.Stored.Add(-clockAllowance))
+// still be one of before, from a backup. Of one that was made later nobody can tell, and one
+// that was made to go on where the checkpoint's ended took its place, whatever the clocks say.
+func foreign(known replica.Place, s stream.State) bool {
+	successor := s.Began > known.Sequence && s.Began <= known.Sequence+2*sequenceHeadroom
+	return !successor && !known.Stored.IsZero() && !known.Created.IsZero() && !s.Created.Equal(known.Created) &&
+		!slices.ContainsFunc(known.Before, s.Created.Equal) && s.Created.Before(known.Stored.Add(-clockAllowance))
 }
 
 // end asks for the stream's state, several times where it seems to be too short.
