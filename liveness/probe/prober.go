@@ -178,6 +178,7 @@ func (p *Prober) next(now time.Time) (j job, wait time.Duration, ok bool) {
 		if ok {
 			return j, 0, true
 		}
+		p.share.leave(l) // what it had may have been all
 	}
 }
 
@@ -307,14 +308,14 @@ func (p *Prober) end(g *gateway, good bool, now time.Time) {
 }
 
 // pass ends a round in which this machine had no way to a gateway, the last of so many in a
-// row. Unlike what it lacks for a moment that may last: what was known is known no more
-// then. p.mu is held.
+// row. Unlike what it lacks for a moment that may last: that it was reached is known no more
+// then. That it had failed stands, for nothing speaks against it. p.mu is held.
 func (p *Prober) pass(g *gateway, rounds int) {
 	g.noWays = rounds
 	if rounds == p.config.Fall && p.once("no way to gateways of "+string(g.cluster)) {
 		p.config.Logger.Warn("gateways can't be probed from this machine, which has no way there and so no vote on them", "cluster", string(g.cluster), "gateway", g.name, "err", g.noWay)
 	}
-	if rounds >= p.config.Fall && g.judge.standing != unknown {
+	if rounds >= p.config.Fall && g.judge.standing == reached {
 		g.judge, g.failure = judge{}, ""
 		p.turn(g.cluster)
 	}

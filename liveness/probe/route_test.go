@@ -92,3 +92,32 @@ func TestAGatewayThatThisMachineHasNoWayToIsNotFailed(t *testing.T) {
 		}
 	})
 }
+
+// TestAKnownFailureOutlivesTheWay: a gateway that was known to have failed was forgotten when
+// this machine lost its way there, and dead gateways came back into the answers.
+func TestAKnownFailureOutlivesTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		n.set("192.0.2.1", errDown)
+		p, stop := run(t, Config{}, n)
+		defer stop()
+		p.SetTargets("amber", []registry.Gateway{gw("dead", "192.0.2.1"), gw("good", "192.0.2.2")})
+		time.Sleep(time.Minute)
+		absent := noWay(connecting(syscall.ENETUNREACH), func() error { return syscall.ENETUNREACH })
+		n.set("192.0.2.1", absent)
+		n.set("192.0.2.2", absent)
+		time.Sleep(time.Minute)
+		if got := verdicts(p, "amber"); got != "dead-" {
+			t.Errorf("amber is %s, without a way to it", got)
+		}
+		if all := p.Verdicts("amber"); len(all) == 1 && all[0].Error == "" {
+			t.Error("why it has failed was forgotten")
+		}
+		n.set("192.0.2.1", nil)
+		n.set("192.0.2.2", nil)
+		time.Sleep(time.Minute)
+		if got := verdicts(p, "amber"); got != "dead+ good+" {
+			t.Errorf("amber is %s, with a way to it", got)
+		}
+	})
+}

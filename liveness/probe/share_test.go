@@ -147,3 +147,26 @@ func TestABlackHoledClusterDoesNotSlowTheOthers(t *testing.T) {
 		t.Errorf("each hung gateway was probed %.1f times, and each good one %d times only", each, rounds)
 	}
 }
+
+// TestALineWithoutWorkIsForgotten: a cluster whose gateways went away while only further
+// attempts at them waited kept its line for ever, so that no other counted as alone.
+func TestALineWithoutWorkIsForgotten(t *testing.T) {
+	p := New(Config{Concurrency: 1})
+	p.random = func() float64 { return 0 }
+	now := time.Now()
+	p.SetTargets("amber", []registry.Gateway{gw("gw-1", "192.0.2.1", "192.0.2.2")})
+	now = now.Add(time.Minute)
+	j, _, ok := p.next(now)
+	if !ok {
+		t.Fatal("nothing is due")
+	}
+	p.take(j, 0, errDown, now) // the other address waits
+	p.release(j, now)
+	p.SetTargets("amber", nil)
+	if _, _, ok := p.next(now); ok {
+		t.Error("a gateway that is no target is probed")
+	}
+	if len(p.share.clients) != 0 {
+		t.Errorf("%d clusters have a line", len(p.share.clients))
+	}
+}
