@@ -11,8 +11,9 @@ import (
 // stands, and the last note; noted is zero where the stream has lost that. The same
 // loss goes on to be held under the same id, and for no longer than it was said. What
 // is left of a loss that was rejected does so, too. Where a little more went it gets
-// another id, for nobody has decided about that, and no new time but a moment
-// in which somebody may. What is left and too little to be held by itself passes once it is known that nobody has rejected it.
+// another id, for nobody has decided about that, and no new time but a moment in which
+// somebody may. What is left and too little to be held by itself passes once it is known
+// that nobody has rejected it.
 func (b *brake) resume(now time.Time, words []word, last registry.Brake, noted time.Time) {
 	b.absorb(now, words)
 	lost := b.window.losses(now, b.said)
