@@ -189,8 +189,9 @@ func (l *leader) acknowledged() {
 }
 
 // insist repeats a call until it succeeds or its outcome is final. Meanwhile nothing is
-// judged, and whoever looks is told why.
+// judged, and whoever looks is told why. In the end another one is given the chance.
 func (l *leader) insist(ctx context.Context, call func() error) error {
+	began := time.Now()
 	retry := election.NewBackoff(min(time.Second, l.config.Timing.Retry), l.config.Timing.Steady)
 	for {
 		err := call()
@@ -202,6 +203,9 @@ func (l *leader) insist(ctx context.Context, call func() error) error {
 			return err
 		case ctx.Err() == nil:
 			l.streamFault(err)
+			if time.Since(began) > 3*l.config.Timing.Lapse {
+				return fmt.Errorf("%w: the stream takes nothing: %w", errBlind, err)
+			}
 		}
 		if !election.Pause(ctx, retry.NextBackOff()) {
 			return context.Cause(ctx)

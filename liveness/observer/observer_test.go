@@ -367,6 +367,25 @@ func TestAnObserverWhoseStreamTakesNothingSaysSo(t *testing.T) {
 	})
 }
 
+// TestAnObserverWhoseStreamTakesNothingGivesUpTheLease: one whose events were refused held the
+// lease for ever, so that no other one, whose events would be taken, judged.
+func TestAnObserverWhoseStreamTakesNothingGivesUpTheLease(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		first := w.observe("one")
+		time.Sleep(time.Minute)
+		second := w.observe("two")
+		time.Sleep(10 * time.Second)
+		first.setFull(true)
+		w.kill("bronze")
+		within(t, 90*time.Second, "the other one leads", func() bool { return second.Status().Leading && !first.Status().Leading })
+		within(t, 30*time.Second, "it judges", func() bool { return w.state("bronze") != registry.Up })
+		time.Sleep(2 * time.Minute)
+		if !second.Status().Leading || first.Status().Leading {
+			t.Errorf("the first is %+v, the second %+v", first.Status(), second.Status())
+		}
+	})
+}
+
 // What was published and is not in the View yet is not published again.
 func TestALaggingViewIsNotJudged(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
