@@ -24,7 +24,11 @@ func (r *Replica) Resume(c checkpoint.Checkpoint) {
 		}
 	}
 	r.resumed, r.behind = time.Now(), true
-	r.place = Place{Created: c.Created, Sequence: c.Sequence, Stored: c.Stored, Before: c.Before}
+	alive := c.Stored // by the stream's clock and by this machine's: the two must agree
+	if c.Current.Before(alive) {
+		alive = c.Current
+	}
+	r.place = Place{Created: c.Created, Sequence: c.Sequence, Stored: alive, Before: c.Before}
 	r.created, r.before = c.Created, c.Before
 	r.stored.Store(c.Stored.UnixNano())
 	r.cut, r.cutAt = &registry.Cut{Since: c.Current, Reason: fromCheckpoint}, r.resumed

@@ -22,7 +22,7 @@ type Place struct {
 	Lost     bool // the stream is known to have changed since
 
 	// What a checkpoint alone tells: when its latest message was stored, by the stream's
-	// clock, and when the streams were made whose place this one took, as far as is known.
+	// clock, or when it was current by the reader's, if that is earlier; and when the streams were made whose place this one took, as far as is known.
 	Stored time.Time
 	Before []time.Time
 }

@@ -49,6 +49,33 @@ func isCut(r *reader) bool {
 	return cut
 }
 
+// TestTwoClocksSayWhenACheckpointWasAlive: that its stream was alive was told by the stream's
+// clock alone, and one that was ahead made every later stream another mesh's.
+func TestTwoClocksSayWhenACheckpointWasAlive(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"the stream's is ahead": 6 * time.Hour, "it is behind": -6 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tape := &recovery{spool: newTape(), created: time.Now(), contact: replica.Contact{Connected: true}}
+				r := replica.New(&registry.Store{}, tape, &observed{took: map[registry.Result]int{}}, slog.New(slog.DiscardHandler))
+				r.Use(replica.Options{Recovery: tape, By: "test"})
+				now := time.Now()
+				r.Resume(checkpoint.Checkpoint{Created: now, Current: now, Stored: now.Add(ahead), Sequence: 7})
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- r.Run(ctx) }()
+				synctest.Wait()
+				cancel()
+				<-done
+				tape.mu.Lock()
+				defer tape.mu.Unlock()
+				if want := now.Add(min(ahead, 0)); len(tape.begun) == 0 || !tape.begun[0].Stored.Equal(want) {
+					t.Errorf("it was alive at %+v, want %v", tape.begun, want)
+				}
+			})
+		})
+	}
+}
+
 // What a checkpoint holds is never shown where the stream is caught up with in time.
 func TestACheckpointIsKeptBackWhileTheStreamIsRead(t *testing.T) {
 	var a *author
