@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-
 	"github.com/seamark-mesh/seamark/registry"
 )
 

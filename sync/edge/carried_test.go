@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/sync/edge"
 )
 
 // Readers take what an agent has not published again for never registered: a name that
@@ -33,20 +34,22 @@ func TestAStreamMadeAnewKnowsWhatWasDeregistered(t *testing.T) {
 			w.agents[0].source.set(func(s *source) { s.watchErr = nil })
 		}, true},
 		"after a long time": {true, func(_ *testing.T, w *world) {
-			time.Sleep(6 * 24 * time.Hour)
+			time.Sleep(6 * time.Hour)
 			w.memory.recreate(1000, true)
 		}, true},
 		"once it is to be forgotten": {true, func(_ *testing.T, w *world) {
 			w.agents[0].link.set(func(k *link) { k.down = true })
-			time.Sleep(8 * 24 * time.Hour)
+			time.Sleep(8 * time.Hour)
 			w.memory.recreate(1000, true)
 			w.agents[0].link.set(func(k *link) { k.down = false })
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, newWorld(services(3)...), func(t *testing.T, w *world) {
+			w := newWorld(services(3)...)
+			w.timing = edge.Timing{Forget: 7 * time.Hour, Refresh: time.Hour} // days would take long
+			inWorld(t, w, func(t *testing.T, w *world) {
 				w.start("one")
-				time.Sleep(time.Hour)
+				time.Sleep(10 * time.Minute)
 				w.catalogue.remove("s0002")
 				time.Sleep(time.Minute)
 				before, known := w.view().Service(gone)
@@ -66,7 +69,7 @@ func TestAStreamMadeAnewKnowsWhatWasDeregistered(t *testing.T) {
 				if r := after.Record(cluster); !r.Tombstone() || r.Changed != before.Record(cluster).Changed {
 					t.Errorf("it is %+v, changed at %+v; before that was %+v", r.Service, r.Changed, before.Record(cluster).Changed)
 				}
-				time.Sleep(8 * 24 * time.Hour)
+				time.Sleep(8 * time.Hour)
 				if _, known := w.view().Service(gone); known {
 					t.Error("it is never forgotten")
 				}

@@ -24,7 +24,7 @@ func (w *world) configurations(after uint64) (notes []registry.Note) {
 // it is another one.
 func TestConfigurationIsTold(t *testing.T) {
 	w := newWorld(services(2)...)
-	w.timing = edge.Timing{Refresh: 24 * time.Hour, Compare: time.Minute}
+	w.timing = edge.Timing{Refresh: time.Hour, Compare: time.Minute}
 	first := registry.Configuration{Revision: "a", Fields: map[string]string{"region": "eu"}}
 	w.settings.Configuration = first
 	inWorld(t, w, func(t *testing.T, w *world) {
