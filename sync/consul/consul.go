@@ -200,15 +200,18 @@ func (s *Source) Read(ctx context.Context) (registry.Snapshot, error) {
 	}
 	defer c.close()
 	records, index, err := s.readCatalog(ctx, c, readPool)
+	s.mu.Lock()
+	running := s.running
+	s.mu.Unlock()
 	if err != nil {
 		if ctx.Err() != nil {
 			return registry.Snapshot{}, context.Cause(ctx)
 		}
+		if running != nil && errors.Is(err, errLacksRights) {
+			running.doubtRights()
+		}
 		return registry.Snapshot{}, fmt.Errorf("consul: %w", err)
 	}
-	s.mu.Lock()
-	running := s.running
-	s.mu.Unlock()
 	if running != nil {
 		running.compare(ctx, records)
 	}

@@ -315,6 +315,27 @@ func TestRightsLostSaidAtOnce(t *testing.T) {
 	}
 }
 
+// Rights that are lost while nothing wakes a watch were noticed by the regular comparison
+// and not told before the next regular test of the rights.
+func TestRightsThatAComparisonMissesAreToldAtOnce(t *testing.T) {
+	t.Parallel()
+	server := servers.Consul(t, servers.ConsulConfig{ACLs: true})
+	d := newDriver(t, server)
+	d.register(t, registration("guarded", "guarded", plain("guarded")))
+	token, change := d.policy(t, "quiet", readServices+readNodes)
+	source, _ := newSource(t, Config{Address: server.HTTP, Token: func() (string, error) { return token, nil }})
+	source.timing.rights = time.Hour
+	w := startWatcher(t, source, func(registry.Snapshot) string { return "" })
+	w.first(t)
+	change(readServices)
+	if _, err := source.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "the token lacks rights") {
+		t.Fatalf("Read gave %v", err)
+	}
+	if err := w.ends(t, 30*time.Second); err == nil || !strings.Contains(err.Error(), `node_prefix "" { policy = "read" }`) {
+		t.Errorf("Watch ended with %v", err)
+	}
+}
+
 // A service, or a node, that is denied to the token keeps its last state; the
 // others go on.
 func TestHiddenServiceStands(t *testing.T) {

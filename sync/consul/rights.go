@@ -69,6 +69,8 @@ func (c *client) authorize(ctx context.Context, s *Source, rights ...right) (lac
 	return lacking, nil
 }
 
+var errLacksRights = errors.New("the token lacks rights")
+
 // testRights is nil where the token can read all services and all nodes. Without
 // that, an empty catalog would mean nothing.
 func (c *client) testRights(ctx context.Context, s *Source) error {
@@ -83,7 +85,7 @@ func (c *client) testRights(ctx context.Context, s *Source) error {
 	for _, r := range lacking {
 		rules = append(rules, fmt.Sprintf(`%s_prefix "" { policy = "read" }`, r.Resource))
 	}
-	return fmt.Errorf("the token lacks rights, so Consul may hide services from it: its policy needs %s", strings.Join(rules, " and "))
+	return fmt.Errorf("%w, so Consul may hide services from it: its policy needs %s", errLacksRights, strings.Join(rules, " and "))
 }
 
 // hidden returns which of the missing instances of a service the token may not

@@ -39,7 +39,7 @@ type session struct {
 	emitted  time.Time
 	index    uint64 // the highest seen
 	sweep    chan struct{}
-	hidden   chan struct{} // capacity 1: a read missed what ACLs may hide
+	hidden   chan struct{} // capacity 1: a read missed what ACLs may hide, or was denied
 }
 
 // steadyReads is how many services are read at once after the start.
@@ -358,10 +358,7 @@ func (w *session) finish(ctx context.Context, e *entry, q question, got answer) 
 	w.index = max(w.index, got.record.index)
 	w.source.refuse(got.refused)
 	if len(got.hidden) > 0 {
-		select {
-		case w.hidden <- struct{}{}:
-		default: // a test is due already
-		}
+		w.doubtRights()
 	}
 	now := time.Now()
 

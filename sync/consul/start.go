@@ -280,6 +280,14 @@ func (w *session) beat(ctx context.Context) error {
 	}
 }
 
+// doubtRights has the token's rights tested soon. Any goroutine may call it.
+func (w *session) doubtRights() {
+	select {
+	case w.hidden <- struct{}{}:
+	default: // a test is due already
+	}
+}
+
 // pause waits; it returns the context's cause if that ends first.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
