@@ -222,7 +222,7 @@ func (w *session) onChecks(n *node, checks []wireCheck) {
 		x := expectation{mark: mark{node: c.Node, id: c.CheckID, check: true}, index: c.ModifyIndex}
 		compare := func(entries []*entry) {
 			for _, e := range entries {
-				if e.record.marks[x.mark].status != c.Status {
+				if !e.shows(x.mark, c) {
 					w.hint(e.name, x)
 				}
 			}
@@ -247,6 +247,14 @@ func (w *session) onChecks(n *node, checks []wireCheck) {
 	}
 }
 
+// shows reports whether what is believed of a check is what was just heard of it. While a
+// read is under way an equal status is not enough: the read may have seen the one between,
+// and would then be the last word.
+func (e *entry) shows(m mark, c wireCheck) bool {
+	known := e.record.marks[m]
+	return known.status == c.Status && (!e.reading || known.index == c.ModifyIndex)
+}
+
 // onState compares the critical, or the warning, checks with what is believed. A
 // check that is not there any more is no recovery, only a hint.
 func (w *session) onState(path string, checks []wireCheck) {
@@ -257,7 +265,7 @@ func (w *session) onState(path string, checks []wireCheck) {
 		listed[m] = true
 		x := expectation{mark: m, index: c.ModifyIndex}
 		known := func(name string) bool {
-			return slices.ContainsFunc(believed[m], func(e *entry) bool { return e.name == name })
+			return slices.ContainsFunc(believed[m], func(e *entry) bool { return e.name == name && e.shows(m, c) })
 		}
 		if c.ServiceName != "" {
 			if name := fold(c.ServiceName); !known(name) {
@@ -277,6 +285,16 @@ func (w *session) onState(path string, checks []wireCheck) {
 		if !listed[m] {
 			for _, e := range entries {
 				w.hint(e.name, expectation{mark: m, index: e.record.marks[m].index, past: true})
+			}
+		}
+	}
+	if w.reading == 0 {
+		return
+	}
+	for _, e := range w.entries { // a read under way may find what is not listed any more
+		for _, x := range e.sent {
+			if e.reading && x.mark.check && !x.past && !listed[x.mark] {
+				w.hint(e.name, expectation{mark: x.mark, index: x.index, past: true})
 			}
 		}
 	}
