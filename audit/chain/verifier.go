@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
@@ -124,98 +122,21 @@ func (v *Verifier) hole(from, to uint64) {
 	v.holes = append(v.holes, f)
 }
 
-// together is how many messages one core examines at a time.
-const together = 128
-
-// part is some messages on their way through the cores.
-type part struct {
-	stored   []registry.Stored
-	examined []examined
-	err      error
-	done     chan struct{} // closed when examined is complete
-}
-
 // AddAll adds all of a sequence, on all cores, until it ends or yields an error, which is
-// returned; so is ctx's. Each (nil: nobody) is told after each message, in order. Messages
-// is called on another goroutine, which has ended when AddAll returns.
-func (v *Verifier) AddAll(ctx context.Context, messages iter.Seq2[registry.Stored, error], each func(registry.Stored)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel(nil)
-	cores := runtime.GOMAXPROCS(0)
-	work, order := make(chan *part), make(chan *part, 2*cores)
-	for range cores {
-		wg.Go(func() {
-			for p := range work {
-				for _, s := range p.stored {
-					p.examined = append(p.examined, v.options.examine(s))
-				}
-				close(p.done)
-			}
-		})
-	}
-	wg.Go(func() {
-		defer close(order)
-		defer close(work)
-		read(ctx, messages, work, order)
-	})
-	for p := range order {
-		select {
-		case <-p.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		for n := range p.examined {
-			v.place(&p.examined[n])
-			if each != nil {
-				each(p.stored[n])
-			}
-		}
-		if p.err != nil {
-			return p.err
-		}
-	}
-	return context.Cause(ctx)
-}
-
-// read hands the messages on, until they end or nobody wants them.
-func read(ctx context.Context, messages iter.Seq2[registry.Stored, error], work, order chan<- *part) {
-	send := func(p *part) bool {
-		p.done = make(chan struct{})
-		if len(p.stored) == 0 {
-			close(p.done)
-		} else {
-			select {
-			case work <- p:
-			case <-ctx.Done():
-				return false
-			}
-		}
-		select {
-		case order <- p:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}
-	next := &part{}
-	for s, err := range messages {
+// returned; so is ctx's. Messages is called on another goroutine, which has ended when
+// AddAll returns.
+func (v *Verifier) AddAll(ctx context.Context, messages iter.Seq2[registry.Stored, error]) error {
+	read := func(context.Context) iter.Seq2[registry.Stored, error] { return messages }
+	examine := func() func(registry.Stored) examined { return v.options.examine }
+	for all, err := range stream.OnAllCores(ctx, read, examine) {
 		if err != nil {
-			next.err = err
-			break
+			return err
 		}
-		if next.stored = append(next.stored, s); len(next.stored) == together {
-			if !send(next) {
-				return
-			}
-			next = &part{}
-		}
-		if ctx.Err() != nil {
-			return
+		for n := range all {
+			v.place(&all[n])
 		}
 	}
-	send(next)
+	return nil
 }
 
 // Report tells what was found so far. More may be added after it.
@@ -281,6 +202,6 @@ func (v *Verifier) against(h Head, trunks []*trunk) (Verdict, string) {
 // and is intact. It is [New], [Verifier.AddAll] and [Verifier.Report].
 func VerifyAgainst(ctx context.Context, o Options, messages iter.Seq2[registry.Stored, error]) (Report, error) {
 	v := New(o)
-	err := v.AddAll(ctx, messages, nil)
+	err := v.AddAll(ctx, messages)
 	return v.Report(), err
 }

@@ -2,10 +2,12 @@ package replay
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // player applies messages when they are due. One goroutine uses it.
@@ -51,8 +53,10 @@ func (p *player) live(ctx context.Context) error {
 	p.progress.Phase = Living
 	p.tell()
 	if p.config.To.Sequence > p.config.From.Sequence {
-		messages := decoded(ctx, p.config.History.Read(ctx, audit.Range{From: p.config.From.Sequence + 1, To: p.config.To.Sequence}))
-		for batch, err := range messages {
+		read := func(ctx context.Context) iter.Seq2[registry.Stored, error] {
+			return p.config.History.Read(ctx, audit.Range{From: p.config.From.Sequence + 1, To: p.config.To.Sequence})
+		}
+		for batch, err := range stream.DecodeAll(ctx, read) {
 			if err != nil {
 				return err
 			}
