@@ -110,14 +110,38 @@ func (r *Replica) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		from := Place{Created: begun.Created, Sequence: known.Sequence}
+		if begun.Foreign {
+			from.Sequence = 0
+		}
 		known, why, followed = Place{Created: begun.Created}, "", true
-		err = r.stream.Follow(ctx, r.hand(ctx))
+		err = r.stream.Follow(ctx, r.handFrom(ctx, from))
 		if errors.Is(err, ErrLost) {
 			known.Lost, why = true, err.Error()
 			r.lose(ctx, why)
 		}
 		return err
 	})
+}
+
+// handFrom is hand for a stream that was found at a place. Follow knows only what it has
+// read itself: what befell the stream between the look at it and its first message is
+// looked for before its end is believed.
+func (r *Replica) handFrom(ctx context.Context, from Place) func([]registry.Message, bool) error {
+	hand, sure := r.hand(ctx), false
+	return func(messages []registry.Message, caughtUp bool) error {
+		if caughtUp && !sure {
+			now, err := r.options.Recovery.Begin(ctx, from)
+			if err != nil {
+				return fmt.Errorf("look again at the stream that was read: %w", err)
+			}
+			if now.Lost {
+				return fmt.Errorf("%w: it changed while its reading began", ErrLost)
+			}
+			sure = true
+		}
+		return hand(messages, caughtUp)
+	}
 }
 
 // lose tells Run's goroutine that what is known can't be current any more.

@@ -21,6 +21,7 @@ type recovery struct {
 	contact replica.Contact
 	err     error
 	begun   []replica.Place
+	after   func(*recovery) // called when Begin has looked, once
 }
 
 func (r *recovery) change(f func(*recovery)) {
@@ -33,7 +34,12 @@ func (r *recovery) Begin(_ context.Context, known replica.Place) (replica.Beginn
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.begun = append(r.begun, known)
-	return replica.Beginning{Created: r.created, Lost: !known.Created.IsZero() && !known.Created.Equal(r.created)}, r.err
+	begun := replica.Beginning{Created: r.created, Lost: !known.Created.IsZero() && !known.Created.Equal(r.created)}
+	if after := r.after; after != nil {
+		r.after = nil
+		after(r)
+	}
+	return begun, r.err
 }
 
 func (r *recovery) Contact() replica.Contact {
@@ -189,5 +195,28 @@ func TestASeedIsNobodysWord(t *testing.T) {
 		if z := r.store.View().Zone(); z.TTL != ours.TTL {
 			t.Errorf("the zone's TTL is %d, the operator said %d", z.TTL, ours.TTL)
 		}
+	})
+}
+
+// A stream that was made anew after the look at it, and before the reading began, was read
+// as if it were the one before: whoever started then knew nothing of what is not on it yet,
+// and who had lost its end gave a lower serial.
+func TestAStreamThatIsLostWhileItsReadingBegins(t *testing.T) {
+	var sequence uint64
+	resuming(t, func(tape *spool) {
+		tape.zone()
+		tape.author("amber").put("web", 1)
+		sequence = uint64(len(tape.messages))
+	}, func(tape *recovery) {
+		tape.after = func(tape *recovery) {
+			tape.created = time.Now()
+			tape.set(func(t *spool) { t.messages = nil })
+		}
+	}, func(t *testing.T, tape *recovery, r *reader) {
+		time.Sleep(5 * time.Second)
+		if isCut(r) || r.instances("amber", "web") != 1 || r.store.View().Sequence() < sequence {
+			t.Errorf("stale %v, %d instances, sequence %d after %d", isCut(r), r.instances("amber", "web"), r.store.View().Sequence(), sequence)
+		}
+		tape.set(func(t *spool) { t.broken = errors.New("test") })
 	})
 }

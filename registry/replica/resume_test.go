@@ -201,7 +201,7 @@ func TestACheckpointNamesTheStreamsOfBefore(t *testing.T) {
 			tape.set(func(t *spool) { t.broken = nil })
 			time.Sleep(10 * time.Second)
 		}
-		kept, _, err := file.Read()
+		kept, _, err := checkpoint.Open(path, "mesh.internal.").Read()
 		if err != nil || !kept.Created.Equal(tape.created) || !slices.EqualFunc(kept.Before, made[3:], time.Time.Equal) {
 			t.Errorf("made %v, before %v, %v; want %v, %v", kept.Created, kept.Before, err, tape.created, made[3:])
 		}
