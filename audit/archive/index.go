@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/seamark-mesh/seamark/audit"
 )
 
 // place is where a block stands, and what it holds.
@@ -202,8 +204,8 @@ func parseIndex(raw []byte, end int64) (*index, error) {
 }
 
 // chosen calls each with the number of every subject that a filter matches.
-func (x *index) chosen(f filter, each func(n int)) {
-	if literals, plain := f.literals(); plain {
+func (x *index) chosen(f audit.Filter, each func(n int)) {
+	if literals, plain := f.Literals(); plain {
 		for _, subject := range literals {
 			if n, found := slices.BinarySearch(x.subjects, subject); found {
 				each(n)
@@ -212,7 +214,7 @@ func (x *index) chosen(f filter, each func(n int)) {
 		return
 	}
 	for n, subject := range x.subjects {
-		if f.match(subject) {
+		if f.Match(subject) {
 			each(n)
 		}
 	}
@@ -240,10 +242,10 @@ func (x *index) at(sequence uint64) int {
 
 // wanted returns which places may hold messages that match, between two sequences. What
 // can't be read may hold any.
-func (x *index) wanted(f filter, from, to uint64) []bool {
+func (x *index) wanted(f audit.Filter, from, to uint64) []bool {
 	out := make([]bool, len(x.places))
 	low := x.at(from)
-	if f.all() {
+	if f.All() {
 		for n := low; n < len(out) && x.places[n].first <= to; n++ {
 			out[n] = true
 		}

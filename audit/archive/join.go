@@ -163,7 +163,7 @@ func (j *Joined) Read(ctx context.Context, r audit.Range) iter.Seq2[registry.Sto
 			p.between(next, min(to, kept.First-1))
 		}
 		if !p.ended && next <= kept.Last && to >= kept.First {
-			err := j.archive.walk(ctx, max(next, kept.First), min(to, kept.Last), newFilter(r.Filter), p.give, p.between)
+			err := j.archive.walk(ctx, max(next, kept.First), min(to, kept.Last), audit.NewFilter(r.Filter), p.give, p.between)
 			if err != nil && !p.ended {
 				yield(registry.Stored{}, err)
 				return
@@ -239,7 +239,7 @@ func (j *Joined) Latest(ctx context.Context, before uint64, filters ...string) i
 			}
 			return
 		}
-		s, picks, err := j.archive.latest(ctx, min(before, kept.Last+1), newFilter(filters))
+		s, picks, err := j.archive.latest(ctx, min(before, kept.Last+1), audit.NewFilter(filters))
 		var more []registry.Stored
 		if err == nil {
 			more, err = j.beside(ctx, s, kept, live, before, filters)

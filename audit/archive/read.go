@@ -28,7 +28,7 @@ func (a *Archive) Read(ctx context.Context, r audit.Range) iter.Seq2[registry.St
 			return
 		}
 		ended := false
-		err := a.walk(ctx, r.From, r.To, newFilter(r.Filter), func(m registry.Stored) bool {
+		err := a.walk(ctx, r.From, r.To, audit.NewFilter(r.Filter), func(m registry.Stored) bool {
 			ended = !yield(m, nil)
 			return !ended
 		}, func(uint64, uint64) bool { return true })
@@ -40,7 +40,7 @@ func (a *Archive) Read(ctx context.Context, r audit.Range) iter.Seq2[registry.St
 
 // walk hands on what matches between two sequences (0: the ends), and the ranges that
 // can't be read, all in their order, until one of both returns false.
-func (a *Archive) walk(ctx context.Context, from, to uint64, f filter, give func(registry.Stored) bool, hole func(first, last uint64) bool) error {
+func (a *Archive) walk(ctx context.Context, from, to uint64, f audit.Filter, give func(registry.Stored) bool, hole func(first, last uint64) bool) error {
 	w := &walker{archive: a, ctx: ctx, filter: f, give: give, hole: hole, next: max(from, 1), to: to}
 	for range 10 {
 		s, err := a.now()
@@ -66,7 +66,7 @@ func (a *Archive) walk(ctx context.Context, from, to uint64, f filter, give func
 type walker struct {
 	archive  *Archive
 	ctx      context.Context //nolint:containedctx // of one call of walk
-	filter   filter
+	filter   audit.Filter
 	give     func(registry.Stored) bool
 	hole     func(first, last uint64) bool
 	next, to uint64
@@ -213,10 +213,10 @@ func readPacked(file *os.File, p place, c *coder) (packed, error) {
 func (b packed) data(c *coder) ([]byte, error) { return c.inflate(b.rest, b.dataSum, b.dataRaw) }
 
 // wanted tells which subjects of the block match.
-func (b packed) wanted(f filter) []bool {
+func (b packed) wanted(f audit.Filter) []bool {
 	out := make([]bool, len(b.subjects))
 	for n, subject := range b.subjects {
-		out[n] = f.match(subject)
+		out[n] = f.Match(subject)
 	}
 	return out
 }
@@ -233,7 +233,7 @@ type pick struct {
 // is the one before: see [Archive.Faults].
 func (a *Archive) Latest(ctx context.Context, before uint64, filters ...string) iter.Seq2[registry.Stored, error] {
 	return func(yield func(registry.Stored, error) bool) {
-		s, picks, err := a.latest(ctx, before, newFilter(filters))
+		s, picks, err := a.latest(ctx, before, audit.NewFilter(filters))
 		ended := false
 		if err == nil {
 			err = a.fetch(ctx, s, picks, func(m registry.Stored) bool {
@@ -249,7 +249,7 @@ func (a *Archive) Latest(ctx context.Context, before uint64, filters ...string) 
 
 // latest finds the last message of each subject before a sequence in the archive as it
 // is now, and opens the files that they stand in.
-func (a *Archive) latest(ctx context.Context, before uint64, f filter) (state, []pick, error) {
+func (a *Archive) latest(ctx context.Context, before uint64, f audit.Filter) (state, []pick, error) {
 	for range 10 {
 		s, err := a.now()
 		if err != nil {
@@ -296,8 +296,8 @@ func (a *Archive) holes(s state) [][2]uint64 {
 
 // picks finds the last message of each subject before a sequence, of those that can be
 // read. They are in the order of their sequences.
-func (a *Archive) picks(ctx context.Context, s state, before uint64, f filter) ([]pick, error) {
-	literals, plain := f.literals()
+func (a *Archive) picks(ctx context.Context, s state, before uint64, f audit.Filter) ([]pick, error) {
+	literals, plain := f.Literals()
 	for {
 		found, seen := []pick(nil), map[string]bool{}
 		for n := len(s.parts) - 1; n >= 0; n-- {

@@ -14,7 +14,6 @@ import (
 	"os"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/seamark-mesh/seamark/audit"
@@ -235,9 +234,6 @@ func (f *File) peek(text []byte) (peeked, error) {
 // Close gives the file back.
 func (f *File) Close() error { return f.file.Close() }
 
-// Filter returns the subjects that the export was limited to; none: all.
-func (f *File) Filter() []string { return slices.Clone(f.begins.Filter) }
-
 // Faults tells what is wrong with the file, each a sentence with the line and what to
 // do; at most 100, the last of which then tells how many there are. None: the file is
 // as it was written.
@@ -261,9 +257,7 @@ func (f *File) Span(ctx context.Context) (audit.Span, error) {
 }
 
 // filtered reports whether there are subjects that the export left out.
-func (f *File) filtered() bool {
-	return len(f.begins.Filter) > 0 && !slices.Contains(f.begins.Filter, ">")
-}
+func (f *File) filtered() bool { return !audit.NewFilter(f.begins.Filter).All() }
 
 func moment(nanoseconds int64) time.Time { return time.Unix(0, nanoseconds).UTC() }
 
@@ -365,30 +359,10 @@ func (f *File) parse(text []byte, l line) (m registry.Stored, err error) {
 
 // wanted tells which subjects match.
 func (f *File) wanted(filters []string) []bool {
-	names, wild := map[string]bool{}, [][]string(nil)
-	for _, filter := range filters {
-		if strings.ContainsAny(filter, "*>") {
-			wild = append(wild, strings.Split(filter, "."))
-		} else {
-			names[filter] = true
-		}
-	}
+	filter := audit.NewFilter(filters)
 	out := make([]bool, len(f.subjects))
 	for n, subject := range f.subjects {
-		out[n] = len(filters) == 0 || names[subject] || slices.ContainsFunc(wild, func(tokens []string) bool { return matches(tokens, strings.Split(subject, ".")) })
+		out[n] = filter.Match(subject)
 	}
 	return out
-}
-
-// matches reports whether a subject matches a filter with NATS wildcards.
-func matches(want, have []string) bool {
-	for n, token := range want {
-		switch {
-		case token == ">" && n == len(want)-1:
-			return len(have) > n
-		case n >= len(have) || token != "*" && token != have[n]:
-			return false
-		}
-	}
-	return len(have) == len(want)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -104,7 +105,7 @@ func rawOf(m registry.Stored) *rawTexts {
 		return nil
 	}
 	raw := &rawTexts{Subject: []byte(m.Subject)}
-	for _, key := range sortedKeys(m.Header) {
+	for _, key := range slices.Sorted(maps.Keys(m.Header)) {
 		raw.Header = append(raw.Header, []byte(key), []byte(strconv.Itoa(len(m.Header[key]))))
 		for _, value := range m.Header[key] {
 			raw.Header = append(raw.Header, []byte(value))
@@ -138,15 +139,6 @@ func (raw *rawTexts) unpack(m *registry.Stored) error {
 		rest = rest[2+number:]
 	}
 	return nil
-}
-
-func sortedKeys(header map[string][]string) []string {
-	keys := make([]string, 0, len(header))
-	for key := range header {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // jsonRow writes one message as a line of JSON Lines.

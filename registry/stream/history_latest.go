@@ -277,7 +277,7 @@ func (h *History) subjects(ctx context.Context, filters []string) (map[string]st
 			}
 		}
 		for subject := range all {
-			if _, exact := wanted[subject]; !exact && !slices.ContainsFunc(wild, func(f string) bool { return matches(f, subject) }) {
+			if _, exact := wanted[subject]; !exact && !slices.ContainsFunc(wild, func(f string) bool { return Matches(f, subject) }) {
 				delete(all, subject)
 			}
 		}
@@ -305,8 +305,8 @@ func (h *History) subjectsOf(ctx context.Context, filter string) (map[string]uin
 	return info.State.Subjects, nil
 }
 
-// matches reports whether a subject matches a filter, as NATS has it.
-func matches(filter, subject string) bool {
+// Matches reports whether a subject matches a filter, as NATS has it.
+func Matches(filter, subject string) bool {
 	for {
 		f, filters, moreF := strings.Cut(filter, ".")
 		s, subjects, moreS := strings.Cut(subject, ".")
