@@ -34,7 +34,7 @@ type room struct {
 var rooms = []room{
 	{"registry", ""},
 	{"registry/stream", "./registry github.com/nats-io/nats.go/..."},
-	{"registry/stream/streamtest", "./registry ./registry/stream github.com/nats-io/nats.go/... github.com/nats-io/nats-server/v2/..."},
+	{"registry/stream/streamtest", "./registry ./registry/stream github.com/nats-io/nats.go/... github.com/nats-io/nats-server/v2/... github.com/nats-io/nkeys"},
 	{"registry/checkpoint", "./registry github.com/klauspost/compress/zstd"},
 	{"registry/election", "./registry github.com/cenkalti/backoff/v5"},
 	{"registry/replica", "./registry ./registry/checkpoint github.com/cenkalti/backoff/v5"},

@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nkeys"
 	"go.uber.org/goleak"
 
 	"github.com/seamark-mesh/seamark/audit/chain"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
+	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,14 +53,7 @@ type author struct {
 }
 
 func signer(t testing.TB) *chain.Signer {
-	pair, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed, err := pair.Seed()
-	if err != nil {
-		t.Fatal(err)
-	}
+	seed, _ := streamtest.UserKey(t)
 	s, err := chain.ParseSigner(seed)
 	if err != nil {
 		t.Fatal(err)

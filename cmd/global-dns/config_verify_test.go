@@ -9,13 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nkeys"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/seamark-mesh/seamark/audit/chain"
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
 )
 
 func TestVerifyNeedsItsFiles(t *testing.T) {
@@ -52,14 +52,7 @@ func TestVerifyNeedsItsFiles(t *testing.T) {
 
 // With warn nothing is refused, with refuse it is; both count, and the log is not flooded.
 func TestVerifyWarnsOrRefuses(t *testing.T) {
-	pair, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := pair.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, public := streamtest.UserKey(t)
 	keys, err := chain.NewKeys(map[string][]chain.Key{"amber": {{Public: public}}})
 	if err != nil {
 		t.Fatal(err)

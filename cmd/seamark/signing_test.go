@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nkeys"
-
 	"github.com/seamark-mesh/seamark/audit/chain"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
 	"github.com/seamark-mesh/seamark/registry"
@@ -19,18 +17,7 @@ import (
 // forged, because the command signed none.
 func TestOrdersAreSigned(t *testing.T) {
 	server, conn := streamtest.Streams(t)
-	pair, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed, err := pair.Seed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := pair.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	seed, public := streamtest.UserKey(t)
 	file := filepath.Join(t.TempDir(), "operator.nk")
 	if err := os.WriteFile(file, seed, 0o600); err != nil {
 		t.Fatal(err)

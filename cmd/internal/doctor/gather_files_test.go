@@ -30,12 +30,7 @@ func credentials(t *testing.T, until time.Time) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	user, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	subject, _ := user.PublicKey()
-	seed, _ := user.Seed()
+	seed, subject := streamtest.UserKey(t)
 	ends := ""
 	if !until.IsZero() {
 		ends = fmt.Sprintf(`,"exp":%d`, until.Unix())

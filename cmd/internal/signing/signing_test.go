@@ -9,17 +9,11 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
+	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
 )
 
 func TestUnusableSeedIsAFaultOfItsField(t *testing.T) {
-	pair, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed, err := pair.Seed()
-	if err != nil {
-		t.Fatal(err)
-	}
+	seed, _ := streamtest.UserKey(t)
 	account, err := nkeys.CreateAccount()
 	if err != nil {
 		t.Fatal(err)
