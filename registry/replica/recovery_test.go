@@ -3,7 +3,6 @@ package replica_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -64,18 +63,26 @@ func (r *recovery) Put(_ context.Context, e *registry.Event, _ uint64) (uint64, 
 func recovering(t *testing.T, prepare func(*spool), f func(t *testing.T, tape *recovery, r *reader)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		tape := &recovery{spool: newTape(), created: time.Now(), contact: replica.Contact{Connected: true}}
-		prepare(tape.spool)
-		r := &reader{store: &registry.Store{}, seen: &observed{took: map[registry.Result]int{}}, log: &lines{}}
-		r.Replica = replica.New(r.store, tape, r.seen, slog.New(slog.NewTextHandler(r.log, nil)))
-		r.Use(replica.Options{Recovery: tape, By: "test", MaxStale: time.Minute})
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- r.Run(ctx) }()
-		defer func() { cancel(); <-done }()
-		synctest.Wait()
+		tape := newRecovery(prepare)
+		r := tape.reader(replica.Options{MaxStale: time.Minute})
+		defer r.run(t)()
 		f(t, tape, r)
 	})
+}
+
+// newRecovery makes a stream that is connected, with what prepare stores.
+func newRecovery(prepare func(*spool)) *recovery {
+	tape := &recovery{spool: newTape(), created: time.Now(), contact: replica.Contact{Connected: true}}
+	prepare(tape.spool)
+	return tape
+}
+
+// reader makes a replica that is told of losses, and does not run yet.
+func (r *recovery) reader(o replica.Options) *reader {
+	made := newReader(r)
+	o.Recovery, o.By = r, "test"
+	made.Use(o)
+	return made
 }
 
 func TestSilenceIsMarkedOnceAndEnds(t *testing.T) {

@@ -110,20 +110,31 @@ func reading(t *testing.T, prepare func(*spool), f func(t *testing.T, tape *spoo
 	synctest.Test(t, func(t *testing.T) {
 		tape := newTape()
 		prepare(tape)
-		r := &reader{store: &registry.Store{}, seen: &observed{took: map[registry.Result]int{}}, log: &lines{}}
-		r.Replica = replica.New(r.store, tape, r.seen, slog.New(slog.NewTextHandler(r.log, nil)))
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- r.Run(ctx) }()
-		defer func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("Run returned %v", err)
-			}
-		}()
-		synctest.Wait()
+		r := newReader(tape)
+		defer r.run(t)()
 		f(t, tape, r)
 	})
+}
+
+// newReader makes a replica that does not run yet.
+func newReader(s replica.Stream) *reader {
+	r := &reader{store: &registry.Store{}, seen: &observed{took: map[registry.Result]int{}}, log: &lines{}}
+	r.Replica = replica.New(r.store, s, r.seen, slog.New(slog.NewTextHandler(r.log, nil)))
+	return r
+}
+
+// run runs the replica until everything rests; stop ends it.
+func (r *reader) run(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	synctest.Wait()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	}
 }
 
 // whole is the View of a reader that read the whole history in order.

@@ -3,14 +3,12 @@ package replica_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/checkpoint"
 	"github.com/seamark-mesh/seamark/registry/replica"
 )
@@ -20,26 +18,19 @@ import (
 func resuming(t *testing.T, prepare func(*spool), since func(*recovery), f func(t *testing.T, tape *recovery, r *reader)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		tape := &recovery{spool: newTape(), created: time.Now(), contact: replica.Contact{Connected: true}}
-		prepare(tape.spool)
+		tape := newRecovery(prepare)
 		kept := checkpoint.Checkpoint{Created: tape.created, Current: time.Now(), Stored: time.Now(), Sequence: uint64(len(tape.messages))}
 		for _, k := range tape.messages {
 			kept.Facts = append(kept.Facts, k.message())
 		}
 		time.Sleep(time.Minute)
 		since(tape)
-		r := &reader{store: &registry.Store{}, seen: &observed{took: map[registry.Result]int{}}, log: &lines{}}
-		r.Replica = replica.New(r.store, tape, r.seen, slog.New(slog.NewTextHandler(r.log, nil)))
-		r.Use(replica.Options{Recovery: tape, By: "test"})
+		r := tape.reader(replica.Options{})
 		r.Resume(kept)
 		if r.store.View().Synced() || r.Ready() == nil || r.Known().Sequence() != kept.Sequence {
 			t.Errorf("before it runs: shown %v, ready %v, %d is known", r.store.View().Synced(), r.Ready(), r.Known().Sequence())
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- r.Run(ctx) }()
-		defer func() { cancel(); <-done }()
-		synctest.Wait()
+		defer r.run(t)()
 		f(t, tape, r)
 	})
 }
@@ -55,17 +46,11 @@ func TestTwoClocksSayWhenACheckpointWasAlive(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"the stream's is ahead": 6 * time.Hour, "it is behind": -6 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tape := &recovery{spool: newTape(), created: time.Now(), contact: replica.Contact{Connected: true}}
-				r := replica.New(&registry.Store{}, tape, &observed{took: map[registry.Result]int{}}, slog.New(slog.DiscardHandler))
-				r.Use(replica.Options{Recovery: tape, By: "test"})
+				tape := newRecovery(func(*spool) {})
+				r := tape.reader(replica.Options{})
 				now := time.Now()
 				r.Resume(checkpoint.Checkpoint{Created: now, Current: now, Stored: now.Add(ahead), Sequence: 7})
-				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan error, 1)
-				go func() { done <- r.Run(ctx) }()
-				synctest.Wait()
-				cancel()
-				<-done
+				r.run(t)()
 				tape.mu.Lock()
 				defer tape.mu.Unlock()
 				if want := now.Add(min(ahead, 0)); len(tape.begun) == 0 || !tape.begun[0].Stored.Equal(want) {
