@@ -44,13 +44,7 @@ func (l *leader) carry() {
 	if !l.loaded { // what the epoch before carried stands
 		return
 	}
-	c := carried{at: time.Now(), believed: maps.Clone(l.outbox.believed), record: l.outbox.record, brake: l.former.brake, told: l.former.told}
-	maps.Copy(c.believed, l.outbox.lost)
-	for k, f := range l.former.believed { // there are some until the first reading
-		if b := c.believed[k]; b != nil && before(b.state.Changed, f.state.Changed) {
-			c.believed[k] = f
-		}
-	}
+	c := carried{at: time.Now(), believed: maps.Collect(l.acknowledgedLast()), record: l.outbox.record, brake: l.former.brake, told: l.former.told}
 	if c.record == nil || l.exports == nil && l.former.record != nil {
 		c.record = l.former.record
 	}
@@ -64,18 +58,29 @@ func (l *leader) carry() {
 	l.agent.carried = c
 }
 
-// known returns all that the stream has, or had acknowledged, each service as it was
-// acknowledged last: what an older state that came back with a backup lacks was no loss.
-func (l *leader) known() iter.Seq[registry.Service] {
-	return func(yield func(registry.Service) bool) {
+// acknowledgedLast returns all that the stream has, or had acknowledged, each service as it
+// was acknowledged last: until the first reading an older state may have come back with a backup.
+func (l *leader) acknowledgedLast() iter.Seq2[registry.ServiceKey, *belief] {
+	return func(yield func(registry.ServiceKey, *belief) bool) {
 		for _, believed := range []map[registry.ServiceKey]*belief{l.outbox.believed, l.outbox.lost} {
 			for k, b := range believed {
 				if f := l.former.believed[k]; f != nil && before(b.state.Changed, f.state.Changed) {
 					b = f
 				}
-				if !yield(registry.Service{Key: k, Instances: b.state.Instances}) {
+				if !yield(k, b) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// known returns the same as services: what an older state lacks was no loss.
+func (l *leader) known() iter.Seq[registry.Service] {
+	return func(yield func(registry.Service) bool) {
+		for k, b := range l.acknowledgedLast() {
+			if !yield(registry.Service{Key: k, Instances: b.state.Instances}) {
+				return
 			}
 		}
 	}

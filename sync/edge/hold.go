@@ -47,11 +47,7 @@ func (l *leader) hold(touched []registry.ServiceKey) []registry.ServiceKey {
 	for n, k := range touched {
 		words[n] = word{k, l.exports.service(k)}
 	}
-	obeyed := l.obey()
-	for _, k := range obeyed {
-		l.outbox.decide(k, time.Now())
-	}
-	return append(obeyed, l.brake.advance(l.clock.now(), words)...)
+	return append(l.obey(), l.brake.advance(l.clock.now(), words)...)
 }
 
 // holdUnder takes what the registry says under new settings.
@@ -59,10 +55,14 @@ func (l *leader) holdUnder(exports *exporter) {
 	l.brake.replace(l.clock.now(), exports.words(), exports.mayExport)
 }
 
-// obey follows what was ordered, and returns what stands otherwise now.
+// obey follows what was ordered, and returns what stands otherwise now, which is marked as decided.
 func (l *leader) obey() []registry.ServiceKey {
 	decision, leave, left := l.agent.orders.standing()
-	return append(l.brake.leave(left, leave), l.brake.decide(l.clock.now(), decision)...)
+	obeyed := append(l.brake.leave(left, leave), l.brake.decide(l.clock.now(), decision)...)
+	for _, k := range obeyed {
+		l.outbox.decide(k, time.Now())
+	}
+	return obeyed
 }
 
 // brakeNow does what is due: it obeys orders, and lets pass whose time is up.
@@ -71,9 +71,7 @@ func (l *leader) brakeNow() {
 		return
 	}
 	may := l.mayPass() // before obeying, or a decision could come in between
-	for _, k := range l.obey() {
-		l.outbox.decide(k, time.Now())
-	}
+	l.obey()
 	if may {
 		for _, k := range l.brake.tick(l.clock.now()) {
 			l.outbox.mark(k, registry.CauseChange, time.Now())
@@ -103,7 +101,7 @@ func (l *leader) mayPass() bool {
 // stands returns what should stand of a service on the stream. What is gone, and was never
 // seen there, is missed by nobody.
 func (l *leader) stands(k registry.ServiceKey) *registry.Service {
-	if l.brake.said(k) == nil && l.outbox.believed[k] == nil && l.outbox.lost[k] == nil {
+	if l.brake.said(k) == nil && l.outbox.known(k) == nil {
 		return nil
 	}
 	return l.brake.service(k)

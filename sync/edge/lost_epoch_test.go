@@ -26,10 +26,7 @@ func TestAnAgentBeginsAboveTheEpochsThatItHasLed(t *testing.T) {
 		if len(led) != 1 || led[0] <= ahead {
 			t.Fatalf("epochs %v, want one above %d", led, ahead)
 		}
-		w.memory.mu.Lock()
-		w.memory.messages, w.memory.lease = nil, kept{}
-		clear(w.memory.ids)
-		w.memory.mu.Unlock()
+		w.memory.recreate(1000, true)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if again := w.epochs(); len(again) == 0 || again[0] <= led[0] {

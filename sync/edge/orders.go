@@ -109,7 +109,7 @@ func (o *orders) heardIn(watch uint64) bool {
 func (o *orders) fail(err error, patience time.Duration) (news bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.heard || o.deaf.IsZero() || time.Since(o.deaf) < patience { // zero: the watch that was asked for is yet to begin
+	if o.deaf.IsZero() || time.Since(o.deaf) < patience { // zero also where the watch that was asked for is yet to begin
 		return false
 	}
 	news = o.err == nil

@@ -108,6 +108,9 @@ func (o *outbox) forgettable(b *belief, now time.Time) bool {
 	return b.state.Total == 0 && now.Sub(b.state.Changed.Time) > o.timing.Forget
 }
 
+// known returns what the stream has of a service, or had acknowledged; nil: nothing.
+func (o *outbox) known(k registry.ServiceKey) *belief { return cmp.Or(o.believed[k], o.lost[k]) }
+
 // believe replaces what is believed of a service; nil = it is not known.
 func (o *outbox) believe(k registry.ServiceKey, b *belief) {
 	delete(o.lost, k)
@@ -217,7 +220,7 @@ func (o *outbox) next(limit int, now time.Time) []*registry.Event {
 
 // withdraws reports whether readers know an instance of a service that is wanted no longer.
 func (o *outbox) withdraws(k registry.ServiceKey) bool {
-	b := cmp.Or(o.believed[k], o.lost[k])
+	b := o.known(k)
 	if b == nil || o.wanted == nil {
 		return false
 	}
@@ -228,15 +231,13 @@ func (o *outbox) withdraws(k registry.ServiceKey) bool {
 // unwithdrawn is serviceEvent where what is wanted no longer stands as it was. What was
 // published so, and can't be compared, is not published so again.
 func (o *outbox) unwithdrawn(k registry.ServiceKey, m mark, now time.Time) *registry.Event {
-	wanted, b := o.wanted, cmp.Or(o.lost[k], o.believed[k])
+	b := o.known(k)
 	base := &registry.Service{Key: k, Instances: b.state.Instances}
-	union := newLoss(base, wanted(k)).stands()
+	union := newLoss(base, o.wanted(k)).stands()
 	if o.lost[k] == nil && b.unsure && registry.Compare(base, keepHealth(union, base)) == nil {
 		return nil
 	}
-	o.wanted = func(registry.ServiceKey) *registry.Service { return union }
-	defer func() { o.wanted = wanted }()
-	return o.serviceEvent(k, m, now)
+	return o.difference(k, union, m, now)
 }
 
 // recordEvent compares the cluster's record with what the stream has; nil = equal
@@ -262,15 +263,15 @@ func (o *outbox) recordEvent(cause registry.Cause, now time.Time) *registry.Even
 
 // serviceEvent compares one service with what the stream has; nil = equal and not due.
 func (o *outbox) serviceEvent(k registry.ServiceKey, m mark, now time.Time) *registry.Event {
-	b := o.believed[k]
 	if o.wanted == nil {
-		return o.repeat(b, false, now)
+		return o.repeat(o.believed[k], false, now)
 	}
-	wanted := o.wanted(k)
-	lost := o.lost[k]
-	if lost != nil {
-		b = lost
-	}
+	return o.difference(k, o.wanted(k), m, now)
+}
+
+// difference is serviceEvent where this is wanted; nil: nothing is.
+func (o *outbox) difference(k registry.ServiceKey, wanted *registry.Service, m mark, now time.Time) *registry.Event {
+	b := o.known(k)
 	if b == nil && wanted == nil {
 		return nil
 	}
@@ -287,7 +288,7 @@ func (o *outbox) serviceEvent(k registry.ServiceKey, m mark, now time.Time) *reg
 	}
 	if b != nil && changes == nil && !b.unsure {
 		e := o.repeat(b, wanted == nil, now)
-		if e != nil && lost != nil && e.Cause == registry.CauseRefresh {
+		if e != nil && o.lost[k] != nil && e.Cause == registry.CauseRefresh {
 			e.Cause = registry.CauseResync
 		}
 		return e
