@@ -216,20 +216,17 @@ func (l *leader) insist(ctx context.Context, call func() error) error {
 // streamFault says why the stream takes nothing from this observer, in its lease and its
 // status; nil: it does.
 func (l *leader) streamFault(err error) {
-	if err == nil && !l.untaken {
-		return
-	}
-	if err != nil && !l.untaken {
-		l.config.Logger.Warn("the stream does not take what the observer says: nothing is judged, trying until it does", "err", err)
-	}
-	why := l.blind
+	was := l.untaken
 	switch l.untaken = err != nil; {
 	case l.untaken:
-		why = "the stream takes nothing: " + err.Error()
-	default:
+		if !was {
+			l.config.Logger.Warn("the stream does not take what the observer says: nothing is judged, trying until it does", "err", err)
+		}
+		l.sayBlind("the stream takes nothing: " + err.Error())
+	case was:
 		l.config.Logger.Info("the stream takes again what the observer says")
+		l.sayBlind(l.blind)
 	}
-	l.sayBlind(why)
 }
 
 // sayBlind tells why nothing is judged; "": it is.
