@@ -61,17 +61,8 @@ func describe(v reflect.Value, path string, private bool, tell func(path, text s
 	case isScalar(v.Type()):
 		tell(path, scalarText(v), private || v.Type() == secretType)
 	case v.Kind() == reflect.Struct:
-		for n := range v.NumField() {
-			field := v.Type().Field(n)
-			name, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
-			if !field.IsExported() || name == "-" {
-				continue
-			}
-			at := join(path, name)
-			if options == "inline" {
-				at = path
-			}
-			describe(v.Field(n), at, private || field.Tag.Get("private") == "true", tell)
+		for _, f := range fieldsOf(v.Type()) {
+			describe(v.FieldByIndex(f.Index), join(path, f.key), private || f.private, tell)
 		}
 	case v.Kind() == reflect.Map:
 		keys := v.MapKeys()

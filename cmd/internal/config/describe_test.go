@@ -75,6 +75,20 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+func TestWhatIsInlinedIsAsPrivateAsWhatItIsInlinedIn(t *testing.T) {
+	type common struct {
+		Name string `yaml:"name"`
+	}
+	var c struct {
+		common `yaml:",inline" private:"true"`
+		Zone   string `yaml:"zone"`
+	}
+	c.Name, c.Zone = "hunter2", "eu"
+	if diff := cmp.Diff(map[string]string{"name": config.Hidden, "zone": "eu"}, config.Describe(c).Fields()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRevisionFollowsWhatIsSaid(t *testing.T) {
 	one := config.Describe(example(t, "hunter2"))
 	if again := config.Describe(example(t, "other")); again.Revision() != one.Revision() || len(one.Revision()) != 12 {
