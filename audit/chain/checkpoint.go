@@ -1,22 +1,19 @@
 package chain
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
-// CheckpointSchema is the version of a checkpoint's file.
-const CheckpointSchema = "seamark-checkpoint/1"
+// checkpointSchema is the version of a checkpoint's file.
+const checkpointSchema = "seamark-checkpoint/1"
 
 // Checkpoint is a statement of where the chains of some writers ended, to be kept where
 // nobody who may write the stream can reach it. As a [stream.Link] stands for all that led
@@ -39,7 +36,7 @@ func MakeCheckpoint(heads []Head, made time.Time, signer *Signer) (Checkpoint, e
 	if len(heads) == 0 {
 		return Checkpoint{}, errors.New("no writer has a chain: there is nothing to state")
 	}
-	c := Checkpoint{Schema: CheckpointSchema, Made: made.UTC().Truncate(time.Second), Heads: heads}
+	c := Checkpoint{Schema: checkpointSchema, Made: made.UTC().Truncate(time.Second), Heads: heads}
 	for n := range c.Heads {
 		c.Heads[n].Stored = c.Heads[n].Stored.UTC()
 	}
@@ -79,19 +76,11 @@ const maxCheckpointFile = 16 << 20
 
 // ReadCheckpoint reads the file of a checkpoint; see [ParseCheckpoint].
 func ReadCheckpoint(path, by string) (Checkpoint, error) {
-	f, err := os.Open(path)
+	text, err := readFile(path, maxCheckpointFile, "a checkpoint")
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
-	text, err := io.ReadAll(io.LimitReader(f, maxCheckpointFile+1))
-	if err == nil && len(text) > maxCheckpointFile {
-		err = fmt.Errorf("a checkpoint has at most %d bytes", maxCheckpointFile)
-	}
-	var c Checkpoint
-	if err == nil {
-		c, err = ParseCheckpoint(text, by)
-	}
+	c, err := ParseCheckpoint(text, by)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%s: %w", path, err)
 	}
@@ -102,16 +91,11 @@ func ReadCheckpoint(path, by string) (Checkpoint, error) {
 // public NKey that must have signed it; "": whoever did, or nobody.
 func ParseCheckpoint(text []byte, by string) (Checkpoint, error) {
 	var c Checkpoint
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields() // a signature does not cover them
-	if err := d.Decode(&c); err != nil {
-		return Checkpoint{}, fmt.Errorf("this is no checkpoint: %w", err)
+	if err := decodeFile(text, &c, "checkpoint"); err != nil { // a signature does not cover what else stands there
+		return Checkpoint{}, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Checkpoint{}, errors.New("this is no checkpoint: something follows after its end")
-	}
-	if c.Schema != CheckpointSchema {
-		return Checkpoint{}, fmt.Errorf("the schema is %q, this version reads %q", clip(c.Schema), CheckpointSchema)
+	if c.Schema != checkpointSchema {
+		return Checkpoint{}, fmt.Errorf("the schema is %q, this version reads %q", clip(c.Schema), checkpointSchema)
 	}
 	for _, h := range c.Heads {
 		if _, err := registry.ParseWriter(string(h.Writer)); err != nil || h.Sequence == 0 || h.Link == (stream.Link{}) {

@@ -1,21 +1,17 @@
 package chain
 
 import (
-	"bytes"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
 )
 
-// KeysSchema is the version of the file of keys.
-const KeysSchema = "seamark-keys/1"
+// keysSchema is the version of the file of keys.
+const keysSchema = "seamark-keys/1"
 
 // Key is one public key of a writer.
 type Key struct {
@@ -45,28 +41,7 @@ type keysFile struct {
 
 const maxKeysFile = 4 << 20
 
-// ReadKeys reads a file of keys; see [ParseKeys].
-func ReadKeys(path string) (*Keys, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // it was only read
-	text, err := io.ReadAll(io.LimitReader(f, maxKeysFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxKeysFile {
-		return nil, fmt.Errorf("%s: a file of keys has at most %d bytes", path, maxKeysFile)
-	}
-	keys, err := ParseKeys(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return keys, nil
-}
-
-// ParseKeys reads what a file of keys holds:
+// ReadKeys reads a file of keys:
 //
 //	{"schema": "seamark-keys/1", "writers": {
 //	  "amber":     [{"key": "UC…", "until": "2026-12-01T00:00:00Z"}, {"key": "UD…", "from": "2026-11-30T00:00:00Z"}],
@@ -75,23 +50,30 @@ func ReadKeys(path string) (*Keys, error) {
 //
 // A writer that has keys must sign, from the moment on at which its first key is valid.
 // The error names everything that is wrong.
-func ParseKeys(text []byte) (*Keys, error) {
+func ReadKeys(path string) (*Keys, error) {
+	text, err := readFile(path, maxKeysFile, "a file of keys")
+	if err != nil {
+		return nil, err
+	}
+	keys, err := parseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return keys, nil
+}
+
+func parseKeys(text []byte) (*Keys, error) {
 	var file keysFile
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&file); err != nil {
-		return nil, fmt.Errorf("this is no file of keys: %w", err)
+	if err := decodeFile(text, &file, "file of keys"); err != nil {
+		return nil, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("this is no file of keys: something follows after its end")
-	}
-	if file.Schema != KeysSchema {
-		return nil, fmt.Errorf("the schema is %q, this version reads %q", clip(file.Schema), KeysSchema)
+	if file.Schema != keysSchema {
+		return nil, fmt.Errorf("the schema is %q, this version reads %q", clip(file.Schema), keysSchema)
 	}
 	return NewKeys(file.Writers)
 }
 
-// NewKeys is [ParseKeys] of what is already in memory.
+// NewKeys is [ReadKeys] of what is already in memory.
 func NewKeys(writers map[string][]Key) (*Keys, error) {
 	keys := &Keys{writers: map[registry.Writer][]key{}}
 	var faults []error

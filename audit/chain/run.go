@@ -57,13 +57,9 @@ func newEpoch(number uint64) *epoch {
 	return &epoch{number: number, tails: map[stream.Link]*run{}, again: map[stream.Link]bool{}}
 }
 
-// place is what became of a message that was added.
-type place struct {
-	repeats *entry // it is this one, stored again
-}
-
-// add puts a message behind the one that it names, or begins a run with it.
-func (e *epoch) add(x *examined) place {
+// add puts a message behind the one that it names, or begins a run with it; or returns
+// the message that it repeats.
+func (e *epoch) add(x *examined) (repeats *entry) {
 	if !x.bare {
 		e.chained = true
 	}
@@ -77,7 +73,7 @@ func (e *epoch) add(x *examined) place {
 	r := e.current
 	if x.revision <= e.highest || r == nil || !follows(r, x) {
 		if known := e.find(x.revision, x.link); known != nil {
-			return place{repeats: known}
+			return known
 		}
 		r = e.runBefore(x)
 	}
@@ -89,7 +85,7 @@ func (e *epoch) add(x *examined) place {
 	}
 	r.entries = append(r.entries, one)
 	e.tails[one.link], e.current, e.highest = r, r, max(e.highest, x.revision)
-	return place{}
+	return nil
 }
 
 // follows reports whether a message is the next one of a run.

@@ -87,15 +87,15 @@ func (w *writer) addToEpoch(x *examined, head Head) {
 		e = newEpoch(x.epoch)
 		w.epochs[x.epoch] = e
 	}
-	if p := e.add(x); p.repeats != nil {
+	if repeats := e.add(x); repeats != nil {
 		switch {
-		case x.fault != nil && x.fault.Kind == Altered && !p.repeats.faulty:
+		case x.fault != nil && x.fault.Kind == Altered && !repeats.faulty:
 			x.fail(Inserted, "it claims to be a message that stands there already")
-			x.fault.Other = p.repeats.sequence
+			x.fault.Other = repeats.sequence
 		case x.fault != nil:
 		case w.subjects[x.subject].link != x.link || w.newest > x.epoch:
 			x.fail(Inserted, "it is there already, and others were stored since that it would undo")
-			x.fault.Other = p.repeats.sequence
+			x.fault.Other = repeats.sequence
 		default:
 			w.told.Repeated++
 		}
