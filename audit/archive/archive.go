@@ -18,7 +18,7 @@ import (
 var (
 	ErrNone    = errors.New("there is no archive")
 	ErrClosed  = errors.New("the archive is closed")
-	ErrDropped = errors.New("the archive's retention dropped what is asked for")
+	errDropped = errors.New("the archive's retention dropped what is asked for")
 )
 
 // cacheBytes bounds the memory that indexes take.

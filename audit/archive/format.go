@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Version is the version of the format that this package writes. It reads this one alone.
-const Version = 1
+// version is the version of the format that this package writes. It reads this one alone.
+const version = 1
 
 const (
 	magic      = "SEAMARKA"
@@ -81,7 +81,7 @@ func (h header) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode a header: %w", err)
 	}
-	out := binary.BigEndian.AppendUint16([]byte(magic), Version)
+	out := binary.BigEndian.AppendUint16([]byte(magic), version)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(text)))
 	out = binary.BigEndian.AppendUint32(out, crc32.Checksum(text, castagnoli))
 	return append(out, text...), nil
@@ -99,8 +99,8 @@ func readHeader(from io.ReaderAt) (header, int64, error) {
 	if string(fixed[:len(magic)]) != magic {
 		return h, 0, damaged("it does not begin as a file of an archive does")
 	}
-	if v := binary.BigEndian.Uint16(fixed[len(magic):]); v != Version {
-		return h, 0, fmt.Errorf("%w: it has version %d, this program reads %d: use the release that wrote it", ErrVersion, v, Version)
+	if v := binary.BigEndian.Uint16(fixed[len(magic):]); v != version {
+		return h, 0, fmt.Errorf("%w: it has version %d, this program reads %d: use the release that wrote it", ErrVersion, v, version)
 	}
 	length, sum := binary.BigEndian.Uint32(fixed[len(magic)+2:]), binary.BigEndian.Uint32(fixed[len(magic)+6:])
 	if length > maxHeader {

@@ -35,9 +35,6 @@ func Join(a *Archive, stream audit.History) *Joined { return &Joined{archive: a,
 // among them.
 func (j *Joined) Faults() []error { return j.archive.Faults() }
 
-// Gaps is [Archive.Gaps].
-func (j *Joined) Gaps() []Gap { return j.archive.Gaps() }
-
 // spans returns what both hold.
 func (j *Joined) spans(ctx context.Context) (kept, live audit.Span, err error) {
 	if kept, err = j.archive.Span(ctx); err == nil {

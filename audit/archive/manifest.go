@@ -56,7 +56,7 @@ type sealed struct {
 const maxManifest = 256 << 20
 
 func newManifest() manifest {
-	return manifest{Format: Version, Archive: strings.ToLower(rand.Text())}
+	return manifest{Format: version, Archive: strings.ToLower(rand.Text())}
 }
 
 // next is the number of the segment after the last.
@@ -116,8 +116,8 @@ func parseManifest(content []byte) (manifest, error) {
 	if err := json.Unmarshal(lines[0], &m); err != nil {
 		return m, damaged("its first line can't be read: %w", err)
 	}
-	if m.Format != Version {
-		return m, fmt.Errorf("%w: it has version %d, this program reads %d: use the release that wrote it", ErrVersion, m.Format, Version)
+	if m.Format != version {
+		return m, fmt.Errorf("%w: it has version %d, this program reads %d: use the release that wrote it", ErrVersion, m.Format, version)
 	}
 	before := m.Dropped.Last
 	for n, line := range lines[1 : len(lines)-2] {
@@ -172,7 +172,7 @@ func loadManifest(dir string) (m manifest, faults []error, err error) {
 		return m, nil, ErrNone
 	case errors.Is(err, errDamaged) || errors.Is(err, fs.ErrNotExist):
 		faults = append(faults, fmt.Errorf("%s: %w: it is made anew from the segments", filepath.Join(dir, manifestName), err))
-		m = manifest{Format: Version}
+		m = manifest{Format: version}
 		if len(numbers) > 0 {
 			m.Dropped.Number = numbers[0] - 1
 		} else if len(tails) > 0 {

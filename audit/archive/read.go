@@ -51,7 +51,7 @@ func (a *Archive) walk(ctx context.Context, from, to uint64, f audit.Filter, giv
 			w.to = s.span().Last
 		}
 		if w.begun && w.next <= s.dropped.Last {
-			return fmt.Errorf("%w: #%d to #%d, while they were being read; ask again", ErrDropped, w.next, s.dropped.Last)
+			return fmt.Errorf("%w: #%d to #%d, while they were being read; ask again", errDropped, w.next, s.dropped.Last)
 		}
 		moved, err := w.all(s)
 		if err != nil || !moved {

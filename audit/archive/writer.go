@@ -86,9 +86,9 @@ type Break struct {
 
 // Defaults of [Options], and what they may not go below.
 const (
-	DefaultSegmentBytes = 32 << 20
-	DefaultSegmentAge   = 24 * time.Hour
-	DefaultFlush        = time.Second
+	defaultSegmentBytes = 32 << 20
+	defaultSegmentAge   = 24 * time.Hour
+	defaultFlush        = time.Second
 	MinSegmentBytes     = 64 << 10
 )
 
@@ -123,14 +123,14 @@ func NewWriter(dir string, o Options) (*Writer, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.SegmentBytes == 0 {
-		o.SegmentBytes = DefaultSegmentBytes
+		o.SegmentBytes = defaultSegmentBytes
 	}
 	o.SegmentBytes = max(o.SegmentBytes, MinSegmentBytes)
 	if o.SegmentAge <= 0 {
-		o.SegmentAge = DefaultSegmentAge
+		o.SegmentAge = defaultSegmentAge
 	}
 	if o.Flush <= 0 {
-		o.Flush = DefaultFlush
+		o.Flush = defaultFlush
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("archive: %w", err)

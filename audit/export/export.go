@@ -28,14 +28,12 @@ const (
 	CSV         Format = "csv"         // for people; can't be read again
 )
 
-// ParseFormat reads a Format as it is written. The error lists the formats.
-func ParseFormat(s string) (Format, error) {
-	for _, f := range []Format{JSONL, CloudEvents, CloudBatch, CSV} {
-		if s == string(f) {
-			return f, nil
-		}
+// check refuses what is none. The error lists the formats.
+func (f Format) check() error {
+	if slices.Contains([]Format{JSONL, CloudEvents, CloudBatch, CSV}, f) {
+		return nil
 	}
-	return "", fmt.Errorf("%.32q is no format of an export: write jsonl, cloudevents, cloudbatch or csv", s)
+	return fmt.Errorf("%.32q is no format of an export: write jsonl, cloudevents, cloudbatch or csv", f)
 }
 
 // Options say what is exported.
@@ -62,7 +60,7 @@ var ErrOther = errors.New("the file holds something else than the beginning of t
 
 // Write writes an export, with its last line. The error is the history's or the writer's.
 func Write(ctx context.Context, to io.Writer, h audit.History, o Options) (Summary, error) {
-	if _, err := ParseFormat(string(o.Format)); err != nil {
+	if err := o.Format.check(); err != nil {
 		return Summary{}, err
 	}
 	span, err := h.Span(ctx)
@@ -95,7 +93,7 @@ func newWriting(to io.Writer, o Options) *writing {
 }
 
 func (w *writing) begins(began uint64) opening {
-	return opening{Export: Version, Format: w.options.Format, From: w.options.Range.From, Filter: w.options.Range.Filter, Began: began}
+	return opening{Export: version, Format: w.options.Format, From: w.options.Range.From, Filter: w.options.Range.Filter, Began: began}
 }
 
 // put writes one line.
@@ -154,7 +152,7 @@ func (w *writing) all(ctx context.Context, h audit.History, span audit.Span) err
 // history), it goes on behind the last whole line. A whole one is left as it is. The
 // error is [ErrOther] when something else stands there.
 func WriteFile(ctx context.Context, path string, h audit.History, o Options) (Summary, error) {
-	if _, err := ParseFormat(string(o.Format)); err != nil {
+	if err := o.Format.check(); err != nil {
 		return Summary{}, err
 	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

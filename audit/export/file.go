@@ -23,8 +23,8 @@ import (
 // Errors of [Open] and of reading.
 var (
 	ErrNone    = errors.New("it is no export that can be read")
-	ErrVersion = errors.New("the export is of another version")
-	ErrFollow  = errors.New("an export can't be followed: nothing comes any more")
+	errVersion = errors.New("the export is of another version")
+	errFollow  = errors.New("an export can't be followed: nothing comes any more")
 )
 
 // File reads an export (JSONL or CloudEvents). It is an [audit.History]. Any number of
@@ -120,8 +120,8 @@ func (s *scanning) begin(text []byte) error {
 		if !ok || o.Format != format {
 			continue
 		}
-		if o.Export != Version {
-			return fmt.Errorf("%w: it has version %d, this program reads %d: use the release that wrote it", ErrVersion, o.Export, Version)
+		if o.Export != version {
+			return fmt.Errorf("%w: it has version %d, this program reads %d: use the release that wrote it", errVersion, o.Export, version)
 		}
 		s.form, s.file.form, s.file.begins = form, format, o
 		return nil
@@ -275,7 +275,7 @@ func (f *File) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
 func (f *File) Read(ctx context.Context, r audit.Range) iter.Seq2[registry.Stored, error] {
 	return func(yield func(registry.Stored, error) bool) {
 		if r.Follow {
-			yield(registry.Stored{}, ErrFollow)
+			yield(registry.Stored{}, errFollow)
 			return
 		}
 		wanted := f.wanted(r.Filter)

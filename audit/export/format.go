@@ -19,8 +19,8 @@ import (
 	"github.com/seamark-mesh/seamark/registry"
 )
 
-// Version is the version of the files that this package writes. It reads this one alone.
-const Version = 1
+// version is the version of the files that this package writes. It reads this one alone.
+const version = 1
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
