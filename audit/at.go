@@ -97,15 +97,7 @@ func within(ctx context.Context, h History, m Moment) (Span, History, error) {
 	case first <= span.First:
 		return span, h, nil
 	case first > m.Sequence:
-		early := &TooEarlyError{Asked: asked.String(), Reason: fmt.Sprintf("the history has a hole there, up to #%d", first-1)}
-		bound, err := Bounds(ctx, h)
-		if err != nil {
-			return span, h, err
-		}
-		if bound.Earliest.Sequence > m.Sequence {
-			early.Earliest = bound.Earliest
-		}
-		return span, h, early
+		return span, h, tooEarly(ctx, h, m, fmt.Sprintf("the history has a hole there, up to #%d", first-1))
 	}
 	span, err = span.since(ctx, h, first)
 	return span, &clipped{h, first}, err

@@ -73,24 +73,24 @@ func TestAtAfterTheBeginningHasAgedOutIsExactOrRefused(t *testing.T) {
 			answered, refused := 0, 0
 			for range 3 {
 				m.lost = 1 + m.IntN(len(m.all)/2)
-				b, err := Bounds(t.Context(), &m.tape)
+				b, err := bounds(t.Context(), &m.tape)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for n := range 6 {
 					to := uint64(m.lost) + 1 + m.Uint64N(uint64(len(m.all)-m.lost))
 					switch {
-					case b.Earliest.Sequence == 0:
+					case b.earliest.Sequence == 0:
 					case n == 0:
-						to = b.Earliest.Sequence
+						to = b.earliest.Sequence
 					case n == 1:
 						to = uint64(len(m.all))
 					}
 					got, err := At(t.Context(), &m.tape, m.moment(to))
 					if early, ok := errors.AsType[*TooEarlyError](err); ok {
 						refused++
-						if b.Earliest.Sequence > 0 && to >= b.Earliest.Sequence {
-							t.Fatalf("seed %d, lost %d: #%d is refused although it is possible from #%d on: %v", seed, m.lost, to, b.Earliest.Sequence, early)
+						if b.earliest.Sequence > 0 && to >= b.earliest.Sequence {
+							t.Fatalf("seed %d, lost %d: #%d is refused although it is possible from #%d on: %v", seed, m.lost, to, b.earliest.Sequence, early)
 						}
 						continue
 					}
@@ -101,8 +101,8 @@ func TestAtAfterTheBeginningHasAgedOutIsExactOrRefused(t *testing.T) {
 					mustEqualViews(t, fmt.Sprintf("seed %d, #%d without %d", seed, to, m.lost), got, m.foldAll(to))
 					m.serviceToo(t, to)
 				}
-				if first := m.all[m.lost].Time; b.Earliest.Sequence == 0 && m.now.Sub(first) > 5*24*time.Hour && !m.agents[2].dead {
-					t.Errorf("seed %d, lost %d: nothing can be answered, %s", seed, m.lost, b.Reason)
+				if first := m.all[m.lost].Time; b.earliest.Sequence == 0 && m.now.Sub(first) > 5*24*time.Hour && !m.agents[2].dead {
+					t.Errorf("seed %d, lost %d: nothing can be answered, %s", seed, m.lost, b.reason)
 				}
 			}
 			if answered == 0 || refused == 0 {

@@ -187,11 +187,3 @@ func (b *blaming) retell(ctx context.Context, subject string, origins []Origin) 
 	}
 	return nil
 }
-
-// storedBefore is lastBefore, not understood.
-func storedBefore(ctx context.Context, h History, subject string, before uint64) (s registry.Stored, found bool, err error) {
-	for s, err := range h.Latest(ctx, before, subject) {
-		return s, err == nil, err
-	}
-	return s, false, nil
-}

@@ -11,32 +11,32 @@ import (
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
-// Bound is how far back [At] is exact.
-type Bound struct {
-	Earliest Moment `json:"earliest"` // At answers from this moment on; zero: for none
-	Reason   string `json:"reason"`   // why not for earlier ones
+// bound is how far back [At] is exact.
+type bound struct {
+	earliest Moment // At answers from this moment on; zero: for none
+	reason   string // why not for earlier ones
 }
 
-// Bounds finds out how far back [At] is exact; before a hole it may be so too. On a history that has lost its beginning
+// bounds finds out how far back [At] is exact; before a hole it may be so too. On a history that has lost its beginning
 // that takes reading a day of it, and all of it where nothing can be proven.
-func Bounds(ctx context.Context, h History) (Bound, error) {
+func bounds(ctx context.Context, h History) (bound, error) {
 	span, err := h.Span(ctx)
 	switch {
 	case err != nil:
-		return Bound{}, err
+		return bound{}, err
 	case span.Empty():
-		return Bound{Reason: "the history is empty"}, nil
+		return bound{reason: "the history is empty"}, nil
 	case span.Filtered:
-		return Bound{Reason: errFiltered}, nil
+		return bound{reason: errFiltered}, nil
 	}
 	if span, err = span.since(ctx, h, span.behind(span.Last)); err != nil {
-		return Bound{}, err
+		return bound{}, err
 	}
 	switch {
 	case span.Empty():
-		return Bound{Reason: "the history ends with a hole"}, nil
+		return bound{reason: "the history ends with a hole"}, nil
 	case span.Whole():
-		return Bound{Earliest: Moment{Sequence: span.First, Time: span.Begin}, Reason: "the history begins there"}, nil
+		return bound{earliest: Moment{Sequence: span.First, Time: span.Begin}, reason: "the history begins there"}, nil
 	}
 	w := newWitness(newFolding(h, span.Last))
 	read := func(ctx context.Context) iter.Seq2[registry.Stored, error] {
@@ -44,16 +44,29 @@ func Bounds(ctx context.Context, h History) (Bound, error) {
 	}
 	for m, err := range decode(ctx, read) {
 		if err != nil {
-			return Bound{}, fmt.Errorf("how far the history reaches back: %w", err)
+			return bound{}, fmt.Errorf("how far the history reaches back: %w", err)
 		}
 		if w.take(m) && w.complete() {
-			return Bound{
-				Earliest: Moment{Sequence: m.Sequence, Time: m.Stored},
-				Reason:   "the history has lost its beginning or a part, and only from here on it is proven that it has all that stood",
+			return bound{
+				earliest: Moment{Sequence: m.Sequence, Time: m.Stored},
+				reason:   "the history has lost its beginning or a part, and only from here on it is proven that it has all that stood",
 			}, nil
 		}
 	}
-	return Bound{Reason: w.doubt()}, nil
+	return bound{reason: w.doubt()}, nil
+}
+
+// tooEarly is why At does not answer at a moment, with the first one behind it at which it does.
+func tooEarly(ctx context.Context, h History, m Moment, reason string) error {
+	early := &TooEarlyError{Asked: When{Sequence: m.Sequence}.String(), Reason: reason}
+	b, err := bounds(ctx, h)
+	if err != nil {
+		return err
+	}
+	if b.earliest.Sequence > m.Sequence {
+		early.Earliest = b.earliest
+	}
+	return early
 }
 
 // doubt says what is not proven.
@@ -104,15 +117,7 @@ func prove(ctx context.Context, h History, span Span, m Moment) (*folding, error
 		}
 	}
 	if !w.complete() {
-		early := &TooEarlyError{Asked: When{Sequence: m.Sequence}.String(), Reason: w.doubt()}
-		bound, err := Bounds(ctx, h)
-		if err != nil {
-			return nil, err
-		}
-		if bound.Earliest.Sequence > m.Sequence {
-			early.Earliest = bound.Earliest
-		}
-		return nil, early
+		return nil, tooEarly(ctx, h, m, w.doubt())
 	}
 	if err := w.f.look(ctx); err != nil {
 		return nil, fmt.Errorf("the registry at #%d: %w", m.Sequence, err)

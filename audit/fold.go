@@ -98,13 +98,19 @@ func (f *folding) lookBehind(ctx context.Context, fact registry.Fact, before uin
 
 // lastBefore reads one message.
 func lastBefore(ctx context.Context, h History, subject string, before uint64) (m registry.Message, found bool, err error) {
-	for s, err := range h.Latest(ctx, before, subject) {
-		if err != nil {
-			return registry.Message{}, false, err
-		}
-		return stream.NewStoredDecoder().Decode(s), true, nil
+	s, found, err := storedBefore(ctx, h, subject, before)
+	if found {
+		m = stream.NewStoredDecoder().Decode(s)
 	}
-	return registry.Message{}, false, nil
+	return m, found, err
+}
+
+// storedBefore is lastBefore, not understood.
+func storedBefore(ctx context.Context, h History, subject string, before uint64) (s registry.Stored, found bool, err error) {
+	for s, err := range h.Latest(ctx, before, subject) {
+		return s, err == nil, err
+	}
+	return s, false, nil
 }
 
 // view is the finished View of the moment.

@@ -122,8 +122,8 @@ func TestAtBehindAHoleIsExactOrRefused(t *testing.T) {
 				t.Errorf("%d answered, %d refused", answered, refused)
 			}
 			h.shown = true
-			b, err := Bounds(t.Context(), h)
-			if err != nil || b.Earliest.Sequence <= h.hole[1] {
+			b, err := bounds(t.Context(), h)
+			if err != nil || b.earliest.Sequence <= h.hole[1] {
 				t.Errorf("bounds %+v, %v with the hole %v", b, err, h.hole)
 			}
 			in, err := Resolve(t.Context(), h, When{Time: m.all[h.hole[0]+2].Time.Add(time.Nanosecond)})

@@ -86,13 +86,14 @@ func newLogging(ctx context.Context, h History, q Query) (*logging, error) {
 // since is the first sequence that is wanted.
 func (l *logging) since(ctx context.Context, span Span) (uint64, error) {
 	w := l.Since
+	future := w.future()
 	switch {
 	case w.IsZero():
 		return span.First, nil
 	case w.Sequence > span.Last+1:
 		return 0, fmt.Errorf("%s is not written yet: the latest message is #%d", w, span.Last)
-	case w.Sequence == 0 && !w.Asked.IsZero() && w.Time.After(w.Asked):
-		return 0, fmt.Errorf("%s is in the future: it is %s now", w, stamp(w.Asked))
+	case future != nil:
+		return 0, future
 	case !span.Empty() && !span.Whole() && (w.Sequence > 0 && w.Sequence < span.First || w.Sequence == 0 && w.Time.Before(span.Begin)):
 		return 0, &TooEarlyError{
 			Asked: w.String(), Earliest: Moment{Sequence: span.First, Time: span.Begin},
@@ -110,10 +111,11 @@ func (l *logging) until(ctx context.Context, span Span) (uint64, error) {
 	switch {
 	case w.IsZero():
 		return max(span.Last, 1), nil
-	case w.Sequence == 0 && !w.Asked.IsZero() && w.Time.After(w.Asked):
-		return 0, fmt.Errorf("%s is in the future: it is %s now", w, stamp(w.Asked))
 	case w.Sequence > 0:
 		return w.Sequence, nil
+	}
+	if err := w.future(); err != nil {
+		return 0, err
 	}
 	after, err := l.history.SequenceAt(ctx, w.Time.Add(1))
 	return max(after, 2) - 1, err

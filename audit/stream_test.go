@@ -83,8 +83,8 @@ func TestTheStreamIsAHistory(t *testing.T) {
 			t.Errorf("Log(%+v) gives\n%s, in memory\n%s", q, got, want)
 		}
 	}
-	if b, err := Bounds(t.Context(), h); err != nil || b.Earliest.Sequence != 1 {
-		t.Errorf("Bounds is %+v, %v", b, err)
+	if b, err := bounds(t.Context(), h); err != nil || b.earliest.Sequence != 1 {
+		t.Errorf("bounds is %+v, %v", b, err)
 	}
 }
 

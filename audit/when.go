@@ -21,6 +21,14 @@ type When struct {
 // IsZero reports whether it names no point of time.
 func (w When) IsZero() bool { return w.Sequence == 0 && w.Time.IsZero() }
 
+// future refuses a time that had not come when it was asked for.
+func (w When) future() error {
+	if w.Sequence == 0 && !w.Asked.IsZero() && w.Time.After(w.Asked) {
+		return fmt.Errorf("%s is in the future: it is %s now", w, stamp(w.Asked))
+	}
+	return nil
+}
+
 // String returns "#912" or the time (RFC 3339, UTC).
 func (w When) String() string {
 	if w.Sequence > 0 {
@@ -176,10 +184,8 @@ func (s Span) reaches(when When) error {
 			reason = "it is before the history's beginning; what is older has aged out, or is not among what is read"
 		}
 		return &TooEarlyError{Asked: when.String(), Earliest: Moment{Sequence: s.First, Time: s.Begin}, Reason: reason}
-	case when.Sequence == 0 && !when.Asked.IsZero() && when.Time.After(when.Asked):
-		return fmt.Errorf("%s is in the future: it is %s now", when, stamp(when.Asked))
 	}
-	return nil
+	return when.future()
 }
 
 // storedAt is the moment of a message that stands in the history.
@@ -209,6 +215,5 @@ func (e *TooEarlyError) Error() string {
 	if e.Earliest.Sequence == 0 {
 		return fmt.Sprintf("%s: %s", e.Asked, e.Reason)
 	}
-	return fmt.Sprintf("%s: %s; the earliest moment possible is #%d, %s", e.Asked, e.Reason,
-		e.Earliest.Sequence, e.Earliest.Time.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%s: %s; the earliest moment possible is #%d, %s", e.Asked, e.Reason, e.Earliest.Sequence, stamp(e.Earliest.Time))
 }
