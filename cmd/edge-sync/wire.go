@@ -137,10 +137,8 @@ func (d *daemon) runAgent(ctx context.Context, source edge.Source) error {
 		return proc.Hint(fmt.Errorf("nats: %w", err), "look at the nats section of the configuration")
 	}
 	defer conn.Close()
-	if key, err := d.config.Signing.Begin(conn); err != nil {
+	if err := d.config.Signing.Begin(conn, d.process.Logger); err != nil {
 		return err
-	} else if key != "" {
-		d.process.Logger.Info("what is published is signed", "key", key)
 	}
 	self := newIdentity("/proc")
 	first, name := d.wanted.Load(), self.String()

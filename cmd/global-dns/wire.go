@@ -157,10 +157,8 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 		return proc.Hint(fmt.Errorf("nats: %w", err), "look at the nats section of the configuration")
 	}
 	defer conn.Close()
-	if key, err := c.config.Signing.Begin(conn); err != nil {
+	if err := c.config.Signing.Begin(conn, c.logger); err != nil {
 		return err
-	} else if key != "" {
-		c.logger.Info("what is published is signed", "key", key)
 	}
 	if err := c.config.Verify.begin(conn, c.unverified, c.logger); err != nil {
 		return err

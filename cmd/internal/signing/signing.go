@@ -2,6 +2,7 @@ package signing
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/seamark-mesh/seamark/audit/chain"
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
@@ -25,15 +26,16 @@ func (s Section) Unusable() []config.Fault {
 }
 
 // Begin makes a connection sign all that is written through it on the events' stream, and
-// returns the public key; "" when there is none to sign with.
-func (s Section) Begin(conn *stream.Conn) (public string, err error) {
+// says so; it does neither where there is no key to sign with.
+func (s Section) Begin(conn *stream.Conn, logger *slog.Logger) error {
 	if s.SeedFile == "" {
-		return "", nil
+		return nil
 	}
 	signer, err := chain.ReadSigner(string(s.SeedFile))
 	if err != nil {
-		return "", fmt.Errorf("signing: %w", err)
+		return fmt.Errorf("signing: %w", err)
 	}
 	conn.SignWith(signer)
-	return signer.Public(), nil
+	logger.Info("what is published is signed", "key", signer.Public())
+	return nil
 }
