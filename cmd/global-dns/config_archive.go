@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,25 +44,11 @@ func (a Archive) unusable() []config.Fault {
 	if a.Path == "" {
 		return nil
 	}
-	fault := func(place, detail string) []config.Fault {
-		return []config.Fault{{Place: place, Field: "archive.path", Detail: detail}}
-	}
 	path := string(a.Path)
-	if about, err := os.Stat(path); err == nil {
-		if !about.IsDir() {
-			return fault(path, "is no directory")
-		}
-		return nil
+	if _, err := os.Stat(path); err != nil {
+		path = filepath.Dir(path)
 	}
-	parent := filepath.Dir(path)
-	about, err := os.Stat(parent)
-	switch {
-	case err != nil:
-		return fault(parent, fmt.Sprintf("the directory can't be used: %v", err))
-	case !about.IsDir():
-		return fault(parent, "is no directory")
-	}
-	return nil
+	return noDirectory(path, "archive.path")
 }
 
 // options are what the writer is given. The stream is the mesh's own: where it was

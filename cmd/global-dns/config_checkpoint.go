@@ -42,13 +42,17 @@ func (c Checkpoint) unusable() []config.Fault {
 	if c.Path == "" {
 		return nil
 	}
-	directory := filepath.Dir(string(c.Path))
-	about, err := os.Stat(directory)
+	return noDirectory(filepath.Dir(string(c.Path)), "checkpoint.path")
+}
+
+// noDirectory tells when there is no directory at path, which a field names or is within.
+func noDirectory(path, field string) []config.Fault {
+	about, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return []config.Fault{{Place: directory, Field: "checkpoint.path", Detail: fmt.Sprintf("the directory can't be used: %v", err)}}
+		return []config.Fault{{Place: path, Field: field, Detail: fmt.Sprintf("the directory can't be used: %v", err)}}
 	case !about.IsDir():
-		return []config.Fault{{Place: directory, Field: "checkpoint.path", Detail: "is no directory"}}
+		return []config.Fault{{Place: path, Field: field, Detail: "is no directory"}}
 	}
 	return nil
 }
