@@ -12,6 +12,7 @@ import (
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/audit/archive"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // Pauses between two attempts to go on with the archive.
@@ -83,12 +84,8 @@ func (a *archiving) run(ctx context.Context, h audit.History) {
 		if time.Since(begin) > longestArchivePause {
 			pauses.Reset()
 		}
-		timer := time.NewTimer(pauses.NextBackOff())
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !election.Pause(ctx, pauses.NextBackOff()) {
 			return
-		case <-timer.C:
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
 	"github.com/seamark-mesh/seamark/liveness/probe"
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 )
 
 // aim is how long changes of clusters are gathered before the targets follow.
@@ -67,12 +68,8 @@ func (p *probes) follow(ctx context.Context) error {
 		for _, id := range changed {
 			p.aim(v, id, known)
 		}
-		timer := time.NewTimer(aim)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !election.Pause(ctx, aim) {
 			return nil
-		case <-timer.C:
 		}
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/seamark-mesh/seamark/dnsserver/cookie"
 	"github.com/seamark-mesh/seamark/dnsserver/lookup"
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/election"
 	"github.com/seamark-mesh/seamark/registry/replica"
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
@@ -190,12 +191,8 @@ func (c *connection) insist(ctx context.Context, what string, f func() error) er
 			return context.Cause(ctx)
 		}
 		c.logger.Warn("trying again", "what", what, "err", err)
-		timer := time.NewTimer(pauses.NextBackOff())
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !election.Pause(ctx, pauses.NextBackOff()) {
 			return context.Cause(ctx)
-		case <-timer.C:
 		}
 	}
 }
@@ -257,12 +254,8 @@ func (c *connection) keepZone(ctx context.Context) error {
 		if err != nil {
 			return nil
 		}
-		timer := time.NewTimer(time.Minute)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !election.Pause(ctx, time.Minute) {
 			return nil
-		case <-timer.C:
 		}
 	}
 }
