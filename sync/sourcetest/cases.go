@@ -253,16 +253,14 @@ func outage(t *testing.T, s suite) {
 	deadline := time.Now().Add(s.outage)
 	for { // as the agent does: Watch again until it works
 		w := start(t, source, stand...)
-		_, _, news := w.latest()
-		select {
-		case <-news:
+		if w.begins(time.Until(deadline)) {
 			w.sees(t, s.change, stand...)
 			w.sees(t, s.change, s.put(t, service(s.unique("after"), 1)))
 			return
-		case <-w.done:
-			if time.Now().After(deadline) {
-				t.Fatalf("no Watch works within %v of the outage's end: %v", s.outage, w.err)
-			}
+		}
+		if time.Now().After(deadline) {
+			w.stop(t)
+			t.Fatalf("no Watch works within %v of the outage's end: %v", s.outage, w.err)
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):

@@ -148,6 +148,21 @@ func TestRun(t *testing.T) {
 	Run(t, newMemory(""))
 }
 
+// A Watch may be quicker than who waits for its first snapshot; the suite once waited for
+// another one then, for ever.
+func TestAFirstSnapshotIsNotAwaitedTwice(t *testing.T) {
+	w := start(t, newMemory(""))
+	for {
+		if _, emitted, _ := w.latest(); emitted > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if !w.begins(time.Millisecond) {
+		t.Error("what was emitted already is waited for")
+	}
+}
+
 // Every fault makes the case fail that is there for it. Each runs in a process
 // of its own, because a subtest's failure is its parent's.
 func TestRunCatches(t *testing.T) {
@@ -164,7 +179,7 @@ func TestRunCatches(t *testing.T) {
 	for fault, name := range faults {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
-			command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRun$/^"+name+"$", "-test.v")
+			command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRun$/^"+name+"$", "-test.v", "-test.timeout=2m")
 			command.Env = append(os.Environ(), "SOURCETEST_FAULT="+fault)
 			out, err := command.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "--- FAIL: TestRun/"+name) {

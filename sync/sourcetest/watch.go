@@ -109,6 +109,22 @@ func (w *watch) latest() (registry.Snapshot, int, <-chan struct{}) {
 	return w.last, w.emitted, w.news
 }
 
+// begins waits for the first snapshot or the end of the Watch, no longer than limit, and
+// reports whether there was a snapshot.
+func (w *watch) begins(limit time.Duration) bool {
+	_, emitted, news := w.latest()
+	if emitted > 0 {
+		return true // it came before it was asked for
+	}
+	select {
+	case <-news:
+	case <-w.done:
+	case <-time.After(limit):
+	}
+	_, emitted, _ = w.latest()
+	return emitted > 0
+}
+
 // first waits for the first snapshot and returns it.
 func (w *watch) first(t *testing.T, limit time.Duration) registry.Snapshot {
 	t.Helper()
