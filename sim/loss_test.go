@@ -111,7 +111,7 @@ func (k recovery) Begin(ctx context.Context, known replica.Place) (replica.Begin
 	var begun replica.Beginning
 	err := k.call(ctx, "begin", true, func() error {
 		s := k.world.stream
-		begun = replica.Beginning{Created: s.created, Lost: known.Lost || !known.Created.IsZero() && !s.created.Equal(known.Created) || s.end() < known.Sequence}
+		begun = replica.Beginning{Created: s.created, Lost: known.Lost || !s.stands(known)}
 		for n := 0; begun.Lost && s.end() <= known.Sequence; n++ {
 			s.store(k.link, encode(&registry.Event{
 				Schema: registry.Schema, ID: fmt.Sprint("fill-", k.name, s.end()), Kind: registry.KindNote, Writer: registry.Operator,
@@ -125,6 +125,21 @@ func (k recovery) Begin(ctx context.Context, known replica.Place) (replica.Begin
 		return replica.Beginning{}, err
 	}
 	return begun, nil
+}
+
+// Stands implements [replica.Recovery] as global-dns does.
+func (k recovery) Stands(ctx context.Context, at replica.Place) (bool, error) {
+	var stands bool
+	err := k.call(ctx, "look again", false, func() error { stands = k.world.stream.stands(at); return nil })
+	if err != nil { // it may still take effect
+		return false, err
+	}
+	return stands, nil
+}
+
+// stands reports whether the stream is the one of which a place was known.
+func (s *stream) stands(known replica.Place) bool {
+	return (known.Created.IsZero() || s.created.Equal(known.Created)) && s.end() >= known.Sequence
 }
 
 // Contact implements [replica.Recovery].

@@ -68,14 +68,7 @@ func (c *connection) Begin(ctx context.Context, known replica.Place) (replica.Be
 		return replica.Beginning{Created: state.Created, Foreign: true}, nil
 	}
 	begun := replica.Beginning{Created: state.Created, Lost: known.Lost}
-	loss := stream.Loss("")
-	switch {
-	case !known.Created.IsZero() && !state.Created.Equal(known.Created):
-		loss = stream.Recreated
-	case state.Last < known.Sequence:
-		loss = stream.CutShort
-	}
-	if loss != "" {
+	if loss := lossOf(known, state); loss != "" {
 		begun.Lost = true
 		if !known.Lost {
 			c.losses.WithLabelValues(string(loss)).Inc()
@@ -94,6 +87,30 @@ func (c *connection) Begin(ctx context.Context, known replica.Place) (replica.Be
 	}
 	c.logger.Warn("the stream was filled up, so that the serial does not go back", "messages", count, "ended", state.Last, "read", known.Sequence)
 	return begun, nil
+}
+
+// Stands implements [replica.Recovery].
+func (c *connection) Stands(ctx context.Context, at replica.Place) (bool, error) {
+	state, err := c.end(ctx, at.Sequence)
+	if err != nil {
+		return false, err
+	}
+	loss := lossOf(at, state)
+	if loss != "" {
+		c.losses.WithLabelValues(string(loss)).Inc()
+	}
+	return loss == "", nil
+}
+
+// lossOf tells what became of the stream of which a place was known; "" when it stands.
+func lossOf(known replica.Place, state stream.State) stream.Loss {
+	switch {
+	case !known.Created.IsZero() && !state.Created.Equal(known.Created):
+		return stream.Recreated
+	case state.Last < known.Sequence:
+		return stream.CutShort
+	}
+	return ""
 }
 
 // clockAllowance is how far the clocks of NATS servers may be apart, one of which says when

@@ -47,6 +47,8 @@ type Recovery interface {
 	// Begin makes sure that there is a stream, and that it reaches beyond known when it
 	// is another one, so that the sequence never goes back.
 	Begin(ctx context.Context, known Place) (Beginning, error)
+	// Stands reports whether the stream is still the one that began there, and reaches as far.
+	Stands(ctx context.Context, at Place) (bool, error)
 	// Contact tells what is heard of the stream. It does not block.
 	Contact() Contact
 	// Put stores an event of [registry.Operator] after the message with the sequence
@@ -131,11 +133,11 @@ func (r *Replica) handFrom(ctx context.Context, from Place) func([]registry.Mess
 	hand, sure := r.hand(ctx), false
 	return func(messages []registry.Message, caughtUp bool) error {
 		if caughtUp && !sure {
-			now, err := r.options.Recovery.Begin(ctx, from)
+			stands, err := r.options.Recovery.Stands(ctx, from)
 			if err != nil {
 				return fmt.Errorf("look again at the stream that was read: %w", err)
 			}
-			if now.Lost {
+			if !stands {
 				return fmt.Errorf("%w: it changed while its reading began", ErrLost)
 			}
 			sure = true

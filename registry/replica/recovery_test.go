@@ -41,6 +41,12 @@ func (r *recovery) Begin(_ context.Context, known replica.Place) (replica.Beginn
 	return begun, r.err
 }
 
+func (r *recovery) Stands(_ context.Context, at replica.Place) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return at.Created.Equal(r.created), nil
+}
+
 func (r *recovery) Contact() replica.Contact {
 	r.mu.Lock()
 	defer r.mu.Unlock()
