@@ -89,7 +89,7 @@ func (l *leader) known() iter.Seq[registry.Service] {
 // lastNote returns what was said last of the brake, and when; noted is zero where the
 // stream has lost that, and it is to be said again.
 func (l *leader) lastNote() (last registry.Brake, noted time.Time) {
-	if f := l.former; f.brake != nil && (len(l.outbox.believed) == 0 || before(l.notedAs, f.told)) {
+	if f := l.former; f.brake != nil && (len(l.outbox.believed) == 0 || before(l.told, f.told)) {
 		last = f.brake.record(f.brake.hold.state)
 		last.Names = f.brake.names()
 		return last, time.Time{}

@@ -127,7 +127,7 @@ func (l *leader) readBack(ctx context.Context, streamNow time.Time) error {
 		}
 		if m.Event != nil && m.Event.Note != nil && m.Event.Note.Kind == registry.NoteBrake {
 			if told, err := registry.ParseBrake(*m.Event.Note); err == nil {
-				l.noted, l.notedAt, l.notedAs = told, m.Stored, registry.Stamp{Epoch: m.Epoch, Revision: m.Revision}
+				l.noted, l.notedAt, l.told = told, m.Stored, registry.Stamp{Epoch: m.Epoch, Revision: m.Revision}
 			}
 		}
 	}

@@ -36,7 +36,6 @@ func (l *leader) firstHold(exports *exporter) {
 	b.leave(left, leave)
 	l.brake, l.outbox.doubt, l.outbox.tells, l.outbox.tell = b, a.intake.outdated, func() bool { return b.tells(l.clock.now()) }, l.tell
 	last, noted := l.lastNote()
-	l.told = l.notedAs
 	b.resume(l.clock.now(), append(words, exports.words()...), last, noted)
 }
 

@@ -32,7 +32,6 @@ type leader struct {
 	asked   uint64            // the watch of orders that is to tell whether what is overdue may pass; 0: nothing is
 	noted   registry.Brake    // what the stream says of the brake, as the epoch begins; zero: nothing
 	notedAt time.Time         // when that was stored
-	notedAs registry.Stamp    // by which message
 	told    registry.Stamp    // the last message that says something of the brake
 	loaded  bool              // what the stream believes was read back
 	former  carried           // what was known before that
