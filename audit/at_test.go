@@ -30,9 +30,7 @@ func TestAtIsTheFoldOfTheWholeHistory(t *testing.T) {
 			m := newMesh(seed, 3)
 			m.noise = true
 			m.start()
-			for range 60 {
-				m.hour(true)
-			}
+			m.hours(60, true)
 			for range 20 {
 				to := 1 + m.Uint64N(uint64(len(m.all)))
 				for name, few := range map[string]uint64{"read whole": fewMessages, "read the latest": 0} {
@@ -99,7 +97,7 @@ func TestAtAfterTheBeginningHasAgedOutIsExactOrRefused(t *testing.T) {
 					}
 					answered++
 					mustEqualViews(t, fmt.Sprintf("seed %d, #%d without %d", seed, to, m.lost), got, m.foldAll(to))
-					m.serviceToo(t, to)
+					m.serviceToo(t, &m.tape, to)
 				}
 				if first := m.all[m.lost].Time; b.earliest.Sequence == 0 && m.now.Sub(first) > 5*24*time.Hour && !m.agents[2].dead {
 					t.Errorf("seed %d, lost %d: nothing can be answered, %s", seed, m.lost, b.reason)
@@ -113,10 +111,10 @@ func TestAtAfterTheBeginningHasAgedOutIsExactOrRefused(t *testing.T) {
 }
 
 // serviceToo holds ServiceAt to what the whole fold says of the service.
-func (m *mesh) serviceToo(t *testing.T, to uint64) {
+func (m *mesh) serviceToo(t *testing.T, h History, to uint64) {
 	t.Helper()
 	whole, key := m.foldAll(to), m.key()
-	v, err := ServiceAt(t.Context(), &m.tape, m.moment(to), key)
+	v, err := ServiceAt(t.Context(), h, m.moment(to), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,9 +150,7 @@ func TestAtWithoutAnObserverIsRefused(t *testing.T) {
 	t.Parallel()
 	m := newMesh(3, 2)
 	m.start()
-	for range 6 * 24 {
-		m.hour(false)
-	}
+	m.hours(6*24, false)
 	m.lost = 20
 	_, err := At(t.Context(), &m.tape, m.moment(uint64(len(m.all))))
 	if early, ok := errors.AsType[*TooEarlyError](err); !ok || early.Earliest.Sequence != 0 {
@@ -175,9 +171,7 @@ func TestAMarkThatDoesNotMatchProvesNothing(t *testing.T) {
 	m.publish(a, registry.CauseChange, m.service(a, registry.ServiceKey{Namespace: "shop", Name: "rare"}))
 	m.lost = len(m.all)
 	delete(a.services, registry.ServiceKey{Namespace: "shop", Name: "rare"}) // it is never repeated, but its digest counts
-	for range 5 * 24 {
-		m.hour(true)
-	}
+	m.hours(5*24, true)
 	if _, err := At(t.Context(), &m.tape, m.moment(uint64(len(m.all)))); err == nil {
 		t.Error("a service that nobody repeated is missing, and nobody says so")
 	}
@@ -187,9 +181,7 @@ func TestServiceAtRemembersWhatWasProven(t *testing.T) {
 	t.Parallel()
 	m := newMesh(4, 2)
 	m.start()
-	for range 6 * 24 {
-		m.hour(true)
-	}
+	m.hours(6*24, true)
 	m.lost = 30
 	counted := &counting{tape: &m.tape}
 	h := Remember(counted)

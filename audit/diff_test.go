@@ -54,9 +54,7 @@ func TestDiffOfRandomHistories(t *testing.T) {
 	t.Parallel()
 	m := newMesh(9, 3)
 	m.start()
-	for range 48 {
-		m.hour(true)
-	}
+	m.hours(48, true)
 	for range 30 {
 		a, b := m.foldAll(1+m.Uint64N(uint64(len(m.all)))), m.foldAll(1+m.Uint64N(uint64(len(m.all))))
 		touched := map[place]bool{}

@@ -71,9 +71,7 @@ func TestAtBehindAHoleIsExactOrRefused(t *testing.T) {
 			m := newMesh(seed, 3)
 			m.noise = seed%2 == 0
 			m.start()
-			for range 8 * 24 {
-				m.hour(true)
-			}
+			m.hours(8*24, true)
 			h := &holed{tape: &m.tape, late: seed >= 2}
 			h.hole[0] = uint64(len(m.all) / 4)
 			h.hole[1] = h.hole[0] + uint64(len(m.all)/10)
@@ -107,16 +105,7 @@ func TestAtBehindAHoleIsExactOrRefused(t *testing.T) {
 				}
 				answered++
 				mustEqualViews(t, fmt.Sprintf("seed %d, #%d, hole %v", seed, to, h.hole), got, m.foldAll(to))
-				whole, key := m.foldAll(to), m.key()
-				part, err := ServiceAt(t.Context(), Remember(h), m.moment(to), key)
-				if err != nil {
-					t.Fatal(err)
-				}
-				want, known := whole.Service(key)
-				had, knownToo := part.Service(key)
-				if known != knownToo || known && fmt.Sprint(recordsText(had)) != fmt.Sprint(recordsText(want)) {
-					t.Fatalf("%v at #%d is %v, want %v", key, to, had, want)
-				}
+				m.serviceToo(t, Remember(h), to)
 			}
 			if answered == 0 || refused == 0 {
 				t.Errorf("%d answered, %d refused", answered, refused)

@@ -197,9 +197,7 @@ func TestNewestEntriesAreNotAllHeld(t *testing.T) {
 	t.Parallel()
 	m := newMesh(5, 2)
 	m.start()
-	for range 3 * 24 {
-		m.hour(true)
-	}
+	m.hours(3*24, true)
 	for _, q := range []Query{{Limit: 40}, {Limit: 1}, {Limit: 30, Kinds: []Kind{Change}}, {Limit: 5, Until: When{Sequence: 60}}, {Limit: 1 << 20}} {
 		q.Newest = true
 		for name, test := range map[string]struct{ most, reads int }{

@@ -198,6 +198,13 @@ func (m *mesh) zone(cause registry.Cause) {
 	}})
 }
 
+// hours lets so many hours pass.
+func (m *mesh) hours(count int, observed bool) {
+	for range count {
+		m.hour(observed)
+	}
+}
+
 // hour passes: what is due is repeated, and a few things happen.
 func (m *mesh) hour(observed bool) {
 	m.now = m.now.Truncate(time.Hour).Add(time.Hour)

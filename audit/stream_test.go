@@ -52,9 +52,7 @@ func TestTheStreamIsAHistory(t *testing.T) {
 	m.noise = true
 	m.now = time.Now().Add(-time.Hour) // epochs may not be ahead of when they are stored
 	m.start()
-	for range 12 {
-		m.hour(true)
-	}
+	m.hours(12, true)
 	h, all := onStream(t, &m.tape)
 	last := uint64(len(all.all))
 	for _, to := range []uint64{1, 2, last / 3, last / 2, last - 1, last} {
@@ -125,9 +123,7 @@ func TestWatchedTellsProgress(t *testing.T) {
 	t.Parallel()
 	m := newMesh(1, 2)
 	m.start()
-	for range 10 {
-		m.hour(true)
-	}
+	m.hours(10, true)
 	var told []Progress
 	v, err := At(t.Context(), Watched(&m.tape, func(p Progress) { told = append(told, p) }), m.moment(20))
 	if err != nil {

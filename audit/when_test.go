@@ -70,9 +70,7 @@ func TestResolve(t *testing.T) {
 	t.Parallel()
 	m := newMesh(1, 1)
 	m.start()
-	for range 30 {
-		m.hour(true)
-	}
+	m.hours(30, true)
 	now := m.now.Add(time.Minute)
 	resolve := func(text string) (Moment, error) {
 		t.Helper()

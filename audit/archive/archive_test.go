@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -99,38 +100,35 @@ func TestArchiveLargeHistory(t *testing.T) {
 
 // What follows comes in while it is read.
 func TestFollow(t *testing.T) {
-	ctx, dir := start(t)
-	h := &memory{}
-	h.add(history(1, 2500, 50)...)
-	w, err := archive.NewWriter(dir, archive.Options{SegmentBytes: archive.MinSegmentBytes, Flush: time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	follow, stop := context.WithCancel(ctx)
-	done := make(chan error)
-	go func() { done <- w.Follow(follow, h) }()
-	a := open(t, dir)
-	for n := uint64(2500); n <= 6000; n += 500 {
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-			if span, err := a.Span(ctx); err != nil {
-				t.Fatal(err)
-			} else if span.Last == n {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("#%d does not come: %+v", n, w.Status())
-			}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, dir := start(t)
+		h := &memory{}
+		h.add(history(1, 2500, 50)...)
+		w, err := archive.NewWriter(dir, archive.Options{SegmentBytes: archive.MinSegmentBytes, Flush: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
 		}
-		alike(t, ctx, a, h, rand.New(rand.NewPCG(n, 2)).IntN)
-		h.add(history(n+1, 500, 50)...)
-	}
-	stop()
-	if err := errors.Join(<-done, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Error("the second close:", err)
-	}
+		follow, stop := context.WithCancel(ctx)
+		done := make(chan error)
+		go func() { done <- w.Follow(follow, h) }()
+		a := open(t, dir)
+		for n := uint64(2500); n <= 6000; n += 500 {
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			if span, err := a.Span(ctx); err != nil || span.Last != n {
+				t.Fatalf("#%d does not come: %+v, %v, %+v", n, span, err, w.Status())
+			}
+			alike(t, ctx, a, h, rand.New(rand.NewPCG(n, 2)).IntN)
+			h.add(history(n+1, 500, 50)...)
+		}
+		stop()
+		if err := errors.Join(<-done, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error("the second close:", err)
+		}
+	})
 }
 
 // A gap because the stream was faster is told, and stays told.
