@@ -31,7 +31,7 @@ test: ## run every test, with the race detector, on real servers
 	@mkdir -p bin && rm -f $(NOT_RUN)
 	go run ./e2e/servers/cmd/prepare
 	@$(if $(RACE),,echo 'no C compiler: the race detector is off (install gcc to turn it on)' | tee -a $(NOT_RUN);$(if $(filter all,$(SEAMARK_REQUIRE)), exit 1,))
-	@status=0; SEAMARK_NOT_RUN_FILE=$(NOT_RUN) go test $(RACE) -timeout 30m ./... || status=$$?; \
+	@status=0; SEAMARK_NOT_RUN_FILE=$(NOT_RUN) go test $(RACE) -timeout 20m ./... || status=$$?; \
 	if [ -s $(NOT_RUN) ]; then printf '\nTests that were not run:\n'; sort -u $(NOT_RUN); fi; exit $$status
 
 bench: ## measure the daemons on real servers, in 20 minutes (ONLY=name,name for some of it, QUICK=1 for a look)
@@ -45,7 +45,7 @@ CHAOS = SEAMARK_CHAOS_REPORTS=$(CURDIR)/bench/results go test ./e2e -run '^TestC
 
 chaos: ## break real processes one after another while clients ask, in 7 minutes (as root; make test has a short round)
 	go run ./e2e/servers/cmd/prepare
-	SEAMARK_CHAOS=full $(CHAOS) -timeout 30m
+	SEAMARK_CHAOS=full $(CHAOS) -timeout 20m
 
 soak: ## run the same mesh for SOAK_TIME (1h) and see that nothing grows (as root)
 	go run ./e2e/servers/cmd/prepare
