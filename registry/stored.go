@@ -11,4 +11,6 @@ type Stored struct {
 	Subject  string              // with the tokens encoded
 	Header   map[string][]string // as written, names not canonicalised
 	Body     []byte              // as written, perhaps compressed (Content-Encoding)
+
+	Refused error // why its reader does not believe it (it is not signed, for example), whatever it says; nil: nothing speaks against it
 }

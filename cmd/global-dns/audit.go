@@ -33,7 +33,8 @@ func (c *connection) asker(ctx context.Context) (auditing.Asker, error) {
 
 // remembering keeps what was proven of a stream's history from question to question.
 type remembering struct {
-	latest atomic.Pointer[proven]
+	refuses stream.Check // set before the stream was reached; nil: nothing is refused
+	latest  atomic.Pointer[proven]
 }
 
 // proven is the history of one stream, and how that was when it was last asked.
@@ -49,6 +50,9 @@ type proven struct {
 func (r *remembering) of(ctx context.Context, conn *stream.Conn) (*audit.Remembered, error) {
 	was := r.latest.Load() // before the stream is asked: so it can't be ahead of the answer
 	h := audit.OfStream(conn)
+	if r.refuses != nil {
+		h = audit.Checked(h, r.refuses)
+	}
 	created, err := conn.Created(ctx)
 	if err != nil {
 		return nil, err

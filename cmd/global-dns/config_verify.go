@@ -64,18 +64,22 @@ func newUnverified(metrics prometheus.Registerer) prometheus.Counter {
 	return c
 }
 
-// begin makes a connection check what it reads.
-func (v Verify) begin(conn *stream.Conn, failed prometheus.Counter, logger *slog.Logger) error {
+// begin makes a connection check what it reads. It returns by what messages of the history
+// are to be refused; nil: by nothing.
+func (v Verify) begin(conn *stream.Conn, failed prometheus.Counter, logger *slog.Logger) (refuses stream.Check, err error) {
 	if v.Policy == verifyOff {
-		return nil
+		return nil, nil
 	}
 	keys, err := chain.ReadKeys(string(v.KeysFile))
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return nil, fmt.Errorf("verify: %w", err)
 	}
 	logger.Info("signatures are checked", "policy", v.Policy, "writers", len(keys.Writers()))
 	conn.CheckWith(v.checking(keys, failed, logger))
-	return nil
+	if v.Policy == verifyRefuse {
+		refuses = keys.Check
+	}
+	return refuses, nil
 }
 
 // complaintEvery is how often the log says that messages do not prove themselves.

@@ -161,7 +161,7 @@ func (c *connection) run(ctx context.Context, followed *replica.Replica, kept *k
 	if err := c.config.Signing.Begin(conn, c.logger); err != nil {
 		return err
 	}
-	if err := c.config.Verify.begin(conn, c.unverified, c.logger); err != nil {
+	if c.remembered.refuses, err = c.config.Verify.begin(conn, c.unverified, c.logger); err != nil {
 		return err
 	}
 	c.Conn = conn

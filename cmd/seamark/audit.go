@@ -10,6 +10,7 @@ import (
 
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/audit/archive"
+	"github.com/seamark-mesh/seamark/audit/chain"
 	"github.com/seamark-mesh/seamark/audit/export"
 	"github.com/seamark-mesh/seamark/cmd/internal/auditing"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
@@ -21,6 +22,7 @@ type auditCommands struct {
 	output   auditFormat
 	fromFile string
 	archive  string
+	keys     string // of questions that are to refuse what nobody signed who may
 }
 
 const timesHelp = `Points of time are written as 2026-03-01T14:02:00Z, "2026-03-01 14:02", 14:02 (the last
@@ -50,9 +52,17 @@ is given too; with --from-file an export, without any connection.
 	flags.VarP(&a.output, "output", "o", "format of what is printed")
 	flags.StringVar(&a.fromFile, "from-file", "", "read this export instead of the stream")
 	flags.StringVar(&a.archive, "archive", "", "read the archive in this folder; with --nats, both as one")
-	parent.AddCommand(a.log(), a.at(), a.diff(), a.blame(), a.resolve(), a.replay(), a.incident())
+	for _, question := range []*cobra.Command{a.log(), a.at(), a.diff(), a.blame(), a.resolve(), a.replay(), a.incident()} {
+		parent.AddCommand(a.checked(question))
+	}
 	parent.AddCommand(a.verify(), a.checkpoint(), a.export(), a.imports(), a.keep())
 	return parent
+}
+
+// checked gives a command the flag that makes it refuse what nobody signed who may.
+func (a *auditCommands) checked(command *cobra.Command) *cobra.Command {
+	command.Flags().StringVar(&a.keys, "keys", "", "refuse what is not signed by a key that this file names for its writer, as servers do with verify.policy: refuse")
+	return command
 }
 
 // direct tells whether a question is asked of the history itself, and not by HTTP.
@@ -119,6 +129,9 @@ func (a *auditCommands) ask(command *cobra.Command, f func(context.Context, audi
 	ctx, stop := proc.Signals(command.Context())
 	defer stop()
 	if !a.direct(command) {
+		if a.keys != "" {
+			return proc.Usage(errors.New("--keys is for who reads the history itself (--nats, --archive or --from-file): a global-dns goes by its own verify.policy"))
+		}
 		return advised(f(ctx, remote{a.client(), time.Now()}))
 	}
 	return a.read(ctx, command, func(ctx context.Context, h audit.History) error {
@@ -129,15 +142,25 @@ func (a *auditCommands) ask(command *cobra.Command, f func(context.Context, audi
 // read gives f the history that the flags name, shows on a terminal how much was read, and
 // tells afterwards what of it was damaged.
 func (a *auditCommands) read(ctx context.Context, command *cobra.Command, f func(context.Context, audit.History) error) error {
+	var keys *chain.Keys
+	if a.keys != "" {
+		var err error
+		if keys, err = chain.ReadKeys(a.keys); err != nil {
+			return proc.Usage(fmt.Errorf("--keys: %w", err))
+		}
+	}
 	h, err := a.open(command)
 	if err != nil {
 		return err
 	}
 	defer h.close()
 	told := h.History
+	if keys != nil {
+		told = audit.Checked(told, keys.Check)
+	}
 	line := newStatusLine(command.ErrOrStderr())
 	if line.terminal {
-		told = audit.Watched(h.History, func(p audit.Progress) { line.show(fmt.Sprintf("%d messages read, at #%d", p.Read, p.Sequence)) })
+		told = audit.Watched(told, func(p audit.Progress) { line.show(fmt.Sprintf("%d messages read, at #%d", p.Read, p.Sequence)) })
 	}
 	err = f(ctx, told)
 	line.clear()

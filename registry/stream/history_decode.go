@@ -18,11 +18,15 @@ type StoredDecoder struct{ decoder *registry.Decoder }
 // NewStoredDecoder returns a decoder.
 func NewStoredDecoder() *StoredDecoder { return &StoredDecoder{registry.NewDecoder()} }
 
-// Decode never fails: see [Decode].
+// Decode never fails: see [Decode]. A message that its reader has refused is decoded as one
+// that a connection's [Check] refuses.
 func (d *StoredDecoder) Decode(m registry.Stored) registry.Message {
-	decoded, _ := decode(d.decoder, item{
-		subject: m.Subject, header: nats.Header(m.Header), data: m.Body, sequence: m.Sequence, stored: m.Time,
-	})
+	i := item{subject: m.Subject, header: nats.Header(m.Header), data: m.Body, sequence: m.Sequence, stored: m.Time}
+	if m.Refused != nil {
+		var refuses Check = func(registry.Stored) error { return m.Refused }
+		i.check = &refuses
+	}
+	decoded, _ := decode(d.decoder, i)
 	return decoded
 }
 
