@@ -157,7 +157,7 @@ type judged struct {
 }
 
 // judge puts the writer's epochs together.
-func (w *writer) judge(known [][2]uint64) judged {
+func (w *writer) judge(known gone) judged {
 	j := judged{told: w.told, more: w.more}
 	inserted := map[uint64]struct{}{}
 	var hollow []uint64
@@ -179,7 +179,7 @@ func (w *writer) judge(known [][2]uint64) judged {
 		}
 		j.faults = append(j.faults, f)
 	}
-	j.trunks = w.joinEpochs(j.trunks, hollow)
+	j.trunks = w.joinEpochs(j.trunks, hollow, known)
 	for _, t := range j.trunks {
 		j.faults = append(j.faults, t.faults...)
 	}
@@ -203,32 +203,76 @@ func (w *writer) judge(known [][2]uint64) judged {
 }
 
 // forgive takes back that messages are missing where all of them may have stood in a
-// range that is known to be gone.
-func (j *judged) forgive(known [][2]uint64) {
-	var there []uint64
-	for _, t := range j.trunks {
-		for _, p := range t.pieces {
-			for _, e := range p.entries {
-				there = append(there, e.sequence)
+// range that is known to be gone; and that they stand too late, where those were sent again.
+func (j *judged) forgive(known gone) {
+	j.faults = slices.DeleteFunc(j.faults, func(f Fault) bool {
+		switch f.Kind {
+		case Missing:
+			return known.between(j.lastBefore(f.Epoch, f.Revision), f.Sequence) > max(f.Until, f.Revision)-f.Revision
+		case Reordered:
+			n := slices.IndexFunc(j.trunks, func(t *trunk) bool { return t.epoch.number == f.Epoch })
+			return n >= 0 && j.trunks[n].sentAgain(f, known)
+		}
+		return false
+	})
+}
+
+// lastBefore returns the sequence of the last message that was written before a revision of
+// an epoch; 0: none is there.
+func (j *judged) lastBefore(number, revision uint64) uint64 {
+	for _, t := range slices.Backward(j.trunks) {
+		if t.epoch.number > number {
+			continue
+		}
+		for _, p := range slices.Backward(t.pieces) {
+			switch {
+			case t.epoch.number < number || p.until() < revision:
+				return p.last().sequence
+			case p.from < revision:
+				return p.at(revision - 1).sequence
 			}
 		}
 	}
-	slices.Sort(there)
-	j.faults = slices.DeleteFunc(j.faults, func(f Fault) bool {
-		if f.Kind != Missing {
-			return false
-		}
-		before, room := uint64(0), uint64(0)
-		if n, _ := slices.BinarySearch(there, f.Sequence); n > 0 {
-			before = there[n-1]
-		}
-		for _, k := range known {
-			if k[0] > before && k[1] < f.Sequence {
-				room += k[1] - k[0] + 1
+	return 0
+}
+
+// sentAgain reports whether what stands behind messages that were written after it can have
+// stood before them too, among what is known to be gone.
+func (t *trunk) sentAgain(f Fault, known gone) bool {
+	early := t.at(max(f.Until, f.Revision) + 1)
+	revision := max(f.Until, f.Revision) + 1
+	if early == nil || early.sequence > f.Sequence { // the others are fewer, and were told
+		early, revision = t.at(f.Revision), f.Revision
+	}
+	if early == nil {
+		return false
+	}
+	before, late := uint64(0), uint64(0)
+	for _, p := range t.pieces {
+		for n, e := range p.entries {
+			switch {
+			case p.from+uint64(n) >= revision:
+			case e.sequence > early.sequence:
+				late++
+			default:
+				before = max(before, e.sequence)
 			}
 		}
-		return room > max(f.Until, f.Revision)-f.Revision
-	})
+	}
+	return late > 0 && known.between(before, early.sequence) >= late
+}
+
+// gone are ranges of sequences that are known to be gone, ascending.
+type gone [][2]uint64
+
+// between counts the sequences that are known to be gone between two messages.
+func (g gone) between(before, behind uint64) (count uint64) {
+	for _, k := range g {
+		if k[0] > before && k[1] < behind {
+			count += k[1] - k[0] + 1
+		}
+	}
+	return count
 }
 
 func bySequence(a, b Fault) int { return cmp.Compare(a.Sequence, b.Sequence) }
@@ -244,8 +288,9 @@ func (t *trunk) hollow() bool {
 }
 
 // joinEpochs holds the epochs to what each says of those before it. It returns those that
-// are the writer's history. Hollow are epochs of which every message is faulty.
-func (w *writer) joinEpochs(all []*trunk, hollow []uint64) []*trunk {
+// are the writer's history. Hollow are epochs of which every message is faulty, known the
+// sequences that are known to be gone.
+func (w *writer) joinEpochs(all []*trunk, hollow []uint64, known gone) []*trunk {
 	var kept []*trunk
 	var strays []*trunk // no part of the history, but their faults are
 	for _, next := range all {
@@ -273,7 +318,7 @@ func (w *writer) joinEpochs(all []*trunk, hollow []uint64) []*trunk {
 		}
 		w.checkJoin(kept, next)
 		if !slices.ContainsFunc(hollow, func(n uint64) bool { return before.epoch.number < n && n < next.epoch.number }) {
-			w.checkRecord(kept, next)
+			w.checkRecord(kept, next, known)
 		}
 		kept = append(kept, next)
 	}
@@ -358,7 +403,7 @@ func (t *trunk) lastBut(revision, sequence uint64) uint64 {
 }
 
 // checkRecord holds the epoch record before an epoch to what its first one says of it.
-func (w *writer) checkRecord(before []*trunk, next *trunk) {
+func (w *writer) checkRecord(before []*trunk, next *trunk, known gone) {
 	names := next.pieces[0].previous
 	if next.from() != 1 || names == (stream.Link{}) || next.suspect(next.first()) || w.disguised[names] || next.lacks {
 		return
@@ -372,6 +417,7 @@ func (w *writer) checkRecord(before []*trunk, next *trunk) {
 		case e == nil && t.from() == 1:
 			continue
 		case e == nil || e.link == names || t.suspect(e): // aged out, or as it should be
+		case known.between(e.sequence, next.first().sequence) > 0: // the one that it names stood there
 		case e.proven || revision < t.until():
 			next.accuse(Missing, 0, 0, next.first().sequence, 0, "it names an epoch record before it that is gone")
 			next.faults[len(next.faults)-1].Epoch = t.epoch.number
