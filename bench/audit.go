@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/audit"
+	"github.com/seamark-mesh/seamark/audit/chain"
+	"github.com/seamark-mesh/seamark/audit/replay"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
@@ -29,7 +31,7 @@ func measureAudit(ctx context.Context, s *site, r *result) error {
 	if err := a.open(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{a.first, a.whole, a.service, a.log, a.diff} {
+	for _, step := range []func(context.Context) error{a.first, a.whole, a.service, a.log, a.diff, a.replay, a.verify} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -254,5 +256,42 @@ func (a *auditBench) diff(ctx context.Context) error {
 	}
 	a.times("what differs between two moments", asked, "≤ 4,000 ms", func(t summary) bool { return t.Max <= 4000 })
 	a.note("The last comparison found %d differences. By scans it takes as long as two of them.", found)
+	return nil
+}
+
+// replay lives through the whole history again, as fast as it goes.
+func (a *auditBench) replay(ctx context.Context) error {
+	return a.rate("replay, as fast as it goes", func() (int, error) {
+		p, err := replay.Run(ctx, replay.Config{History: a.history, From: a.moment(a.span.First), To: a.moment(a.span.Last), Listen: "127.0.0.1:0"})
+		return p.Events, err
+	})
+}
+
+// verify proves the whole history: digests and chains, without signatures.
+func (a *auditBench) verify(ctx context.Context) error {
+	return a.rate("verify, digests and chains", func() (int, error) {
+		r, err := chain.VerifyAgainst(ctx, chain.Options{Whole: true}, a.history.Read(ctx, audit.Range{}))
+		if err == nil && !r.Intact() {
+			err = fmt.Errorf("the history that was made is not intact: %v", r.Faults[0])
+		}
+		return int(r.Messages), err
+	})
+}
+
+// moment is the state after a message, at a time of which replay makes nothing here.
+func (a *auditBench) moment(sequence uint64) audit.Moment {
+	return audit.Moment{Sequence: sequence, Time: a.span.Begin}
+}
+
+// rate measures what goes through the whole history.
+func (a *auditBench) rate(what string, do func() (events int, err error)) error {
+	events := 0
+	took, err := a.timed(func() (err error) { events, err = do(); return err })
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	a.say("%s: %d events in %v", what, events, took.Round(time.Millisecond))
+	a.number(what, "%.0f events/s", float64(events)/took.Seconds(), "≥ 100,000 events/s", atLeast(100_000.0))
+	a.number("… of processor time, of bench and the server", "%.0f events/s", float64(events)/max(a.used.Seconds(), 1e-9), "", nil)
 	return nil
 }

@@ -41,6 +41,7 @@ type pastWriter struct {
 	versions []uint16 // of each service
 	digest   registry.Digest
 	states   []registry.Digest
+	link     stream.Link // of its last message
 }
 
 // makePast publishes the history, and returns how many messages it has.
@@ -88,7 +89,7 @@ func (p *past) begin() error {
 // facts are those that are no service: the zone, epochs and clusters.
 func (p *past) facts(cause registry.Cause) error {
 	zone := &registry.ZoneRecord{Name: "mesh.internal.", TTL: 5, NegativeTTL: 5, Contact: "hostmaster.mesh.internal."}
-	if err := p.put(registry.Operator, registry.Event{Kind: registry.KindZone, Cause: cause, Zone: zone}); err != nil {
+	if _, err := p.put(registry.Operator, stream.Link{}, registry.Event{Kind: registry.KindZone, Cause: cause, Zone: zone}); err != nil {
 		return err
 	}
 	for _, w := range append(p.writers[:], p.observer) {
@@ -160,7 +161,7 @@ func (p *past) day(ctx context.Context, day, changes int) error {
 // standing is a drain that begins or ends, or a cluster whose liveness turns.
 func (p *past) standing(begins bool) error {
 	order := &registry.Order{Kind: registry.OrderDrain, Target: fmt.Sprintf("gw.cluster-%d", p.random.IntN(servingClusters)), By: "bench", Reason: "bench", Lifted: !begins}
-	if err := p.put(registry.Operator, registry.Event{Kind: registry.KindOrder, Order: order}); err != nil {
+	if _, err := p.put(registry.Operator, stream.Link{}, registry.Event{Kind: registry.KindOrder, Order: order}); err != nil {
 		return err
 	}
 	state := &registry.StateRecord{Cluster: registry.ClusterID(fmt.Sprintf("cluster-%d", p.random.IntN(servingClusters))), State: registry.Up, Since: time.Now(), Reason: "bench"}
@@ -203,15 +204,16 @@ func (p *past) mark(w *pastWriter) error {
 	return p.own(w, registry.Event{Kind: registry.KindSnapshot, Cause: registry.CauseRefresh, Snapshot: &registry.SnapshotMark{Keys: p.services, Digest: w.digest}})
 }
 
-func (p *past) own(w *pastWriter, e registry.Event) error {
+func (p *past) own(w *pastWriter, e registry.Event) (err error) {
 	w.revision++
 	e.Epoch, e.Revision = w.epoch, w.revision
-	return p.put(w.writer, e)
+	w.link, err = p.put(w.writer, w.link, e)
+	return err
 }
 
 // put publishes one message, in the form that agents give it but for what recognises
-// one that is sent again: there is none.
-func (p *past) put(w registry.Writer, e registry.Event) error {
+// one that is sent again, and signatures: there are none. It returns the message's link.
+func (p *past) put(w registry.Writer, previous stream.Link, e registry.Event) (link stream.Link, err error) {
 	e.Schema, e.Writer, e.Time, e.Agent = registry.Schema, w, time.Now().UTC(), "bench"
 	if e.Cause == "" {
 		e.Cause = registry.CauseChange
@@ -219,11 +221,11 @@ func (p *past) put(w registry.Writer, e registry.Event) error {
 	e.ID = fmt.Sprintf("%s-%d-%d-bench", w, e.Epoch, e.Revision)
 	subject, err := stream.Subject(e.Fact())
 	if err != nil {
-		return err
+		return link, err
 	}
 	body, err := registry.Encode(&e)
 	if err != nil {
-		return err
+		return link, err
 	}
 	m := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
 		"Content-Type": {"application/json"}, "ce-specversion": {"1.0"}, "ce-id": {e.ID}, "ce-type": {"seamark." + string(e.Kind) + ".v1"},
@@ -233,9 +235,14 @@ func (p *past) put(w registry.Writer, e registry.Event) error {
 		m.Header["Seamark-Epoch"] = []string{strconv.FormatUint(e.Epoch, 10)}
 		m.Header["Seamark-Revision"] = []string{strconv.FormatUint(e.Revision, 10)}
 	}
+	if previous != (stream.Link{}) {
+		m.Header[stream.HeaderPrevious] = []string{previous.String()}
+	}
+	link = stream.LinkOf(m.Subject, m.Header, m.Data)
+	m.Header[stream.HeaderChain] = []string{link.String()}
 	p.count++
 	p.bytes += m.Size()
-	return p.conn.PublishMsg(m)
+	return link, p.conn.PublishMsg(m)
 }
 
 // settle waits until all is stored.

@@ -37,6 +37,7 @@ func measurements() []measurement {
 		{"fold", "events that one core folds into the View, in a second", 3 * time.Minute, measureFold},
 		{"bootstrap", "100,000 service records in JetStream: from the start of global-dns until it is ready", 5 * time.Minute, measureBootstrap},
 		{"consul-flip", "a health flip in Consul until the DNS answer changed, beside Consul's own cluster peering", 5 * time.Minute, measureFlip},
+		{"signing", "a health flip in Consul until the DNS answer changed, signed and not", 3 * time.Minute, measureSigning},
 		{"consul-load", "200 changes a second in 1,000 Consul services until each DNS answer changed", 4 * time.Minute, measureLoad},
 		{"nacos-push", "a push of Nacos until the DNS answer changed, and the whole way from the registration", 5 * time.Minute, measureNacos},
 		{"consul-watch", "one agent that watches 1,000 and 5,000 Consul services, in every mode: connections, latency, memory, processor", 12 * time.Minute, measureWatch},

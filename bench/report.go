@@ -71,7 +71,8 @@ func (r *result) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-func atMost[N int | float64](most N) func(N) bool { return func(n N) bool { return n <= most } }
+func atMost[N int | float64](most N) func(N) bool   { return func(n N) bool { return n <= most } }
+func atLeast[N int | float64](least N) func(N) bool { return func(n N) bool { return n >= least } }
 
 // p99Within reports whether 99 % are within so many milliseconds.
 func p99Within(most float64) func(summary) bool { return func(s summary) bool { return s.P99 <= most } }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -106,17 +107,21 @@ func (s *site) connect(ctx context.Context) (*stream.Conn, error) {
 
 // configureGlobalDNS writes the configuration, with what the sections zone and dns have
 // besides the name and the address, and returns its path.
-func (s *site) configureGlobalDNS(zone, dns map[string]any) (string, error) {
+func (s *site) configureGlobalDNS(zone, dns map[string]any, more ...map[string]any) (string, error) {
 	ports, err := servers.FreePorts(2)
 	if err != nil {
 		return "", err
 	}
 	s.dns, s.http = fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	zone["name"], dns["listen"] = "mesh.internal.", []string{s.dns}
-	return s.write("global-dns.yaml", map[string]any{
+	config := map[string]any{
 		"zone": zone, "dns": dns, "http": s.http,
 		"nats": map[string]any{"servers": []string{s.link}},
-	})
+	}
+	for _, sections := range more {
+		maps.Copy(config, sections)
+	}
+	return s.write("global-dns.yaml", config)
 }
 
 // records counts the services that global-dns knows, once for each cluster.
@@ -131,9 +136,10 @@ func (s *site) records(ctx context.Context) (known int, err error) {
 	return known, nil
 }
 
-// startGlobalDNS starts global-dns and waits until it is ready.
-func (s *site) startGlobalDNS(ctx context.Context) error {
-	config, err := s.configureGlobalDNS(map[string]any{}, map[string]any{})
+// startGlobalDNS starts global-dns and waits until it is ready. More are further sections
+// of its configuration.
+func (s *site) startGlobalDNS(ctx context.Context, more ...map[string]any) error {
+	config, err := s.configureGlobalDNS(map[string]any{}, map[string]any{}, more...)
 	if err != nil {
 		return err
 	}
@@ -145,14 +151,15 @@ func (s *site) startGlobalDNS(ctx context.Context) error {
 	return s.eventually(ctx, 30*time.Second, d, func() error { return get(ctx, "http://"+s.http+"/readyz", nil) })
 }
 
-// startAgent starts the agent of a cluster and waits until it has published all.
-func (s *site) startAgent(ctx context.Context, cluster string, source map[string]any) (*daemon, error) {
+// startAgent starts the agent of a cluster and waits until it has published all. More are
+// further sections of its configuration.
+func (s *site) startAgent(ctx context.Context, cluster string, source map[string]any, more ...map[string]any) (*daemon, error) {
 	ports, err := servers.FreePorts(1)
 	if err != nil {
 		return nil, err
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	config, err := s.write(cluster+".yaml", map[string]any{
+	content := map[string]any{
 		"cluster": cluster,
 		"nats":    map[string]any{"servers": []string{s.link}},
 		"source":  source,
@@ -161,7 +168,11 @@ func (s *site) startAgent(ctx context.Context, cluster string, source map[string
 			"probe": map[string]any{"kind": "none"}, // nobody is there
 		}}},
 		"http": address,
-	})
+	}
+	for _, sections := range more {
+		maps.Copy(content, sections)
+	}
+	config, err := s.write(cluster+".yaml", content)
 	if err != nil {
 		return nil, err
 	}
