@@ -26,11 +26,11 @@ import (
 //	subscribe  the inbox: _INBOX.> or <ConnectConfig.InboxPrefix>.>
 type History struct {
 	conn *Conn
-	part uint64 // sequences that Latest reads at once, to begin with
+	part uint64 // sequences that Latest reads at once
 }
 
 // History returns what reads the history.
-func (c *Conn) History() *History { return &History{c, firstPart} }
+func (c *Conn) History() *History { return &History{c, readTogether} }
 
 // HistoryPermissions are the subjects to which whoever reads the history must be
 // allowed to publish, beside being allowed to subscribe to its own inbox.
@@ -47,6 +47,23 @@ type HistorySpan struct {
 	First, Last uint64
 	Begin, End  time.Time
 	Began       uint64 // the first sequence it ever had
+	Retention   Retention
+}
+
+// Retention is how long a stream keeps its messages, as it is configured now.
+type Retention struct {
+	Age  time.Duration // 0: for ever
+	Full bool          // its room is used up (max_bytes, max_msgs): the oldest go before their age
+}
+
+// clocksApart is how far the clocks of the stream and of its reader may be apart.
+const clocksApart = time.Hour
+
+// Holds reports whether a message that was stored at a time must still be there: the stream
+// has room, and the message is younger than its age by more than clocks are apart (an hour,
+// or a tenth of the age).
+func (r Retention) Holds(stored, now time.Time) bool {
+	return !r.Full && (r.Age == 0 || now.Sub(stored) < r.Age-min(clocksApart, r.Age/10))
 }
 
 // HistoryAge returns the age at which [EventsStream] drops its messages, as the
@@ -65,9 +82,11 @@ func (h *History) Span(ctx context.Context) (HistorySpan, error) {
 	if err != nil {
 		return HistorySpan{}, err
 	}
-	s := info.State
+	s, c := info.State, info.Config
+	full := c.MaxBytes > 0 && s.Bytes >= uint64(c.MaxBytes)/10*9 || c.MaxMsgs > 0 && s.Msgs >= uint64(c.MaxMsgs)
 	return HistorySpan{
-		First: max(s.FirstSeq, 1), Last: s.LastSeq, Begin: s.FirstTime.UTC(), End: s.LastTime.UTC(), Began: max(info.Config.FirstSeq, 1),
+		First: max(s.FirstSeq, 1), Last: s.LastSeq, Begin: s.FirstTime.UTC(), End: s.LastTime.UTC(), Began: max(c.FirstSeq, 1),
+		Retention: Retention{Age: c.MaxAge, Full: full},
 	}, nil
 }
 

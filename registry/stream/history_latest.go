@@ -23,8 +23,7 @@ const (
 
 	askedTogether = 64       // filters in one question for last messages
 	fewFilters    = 512      // more are looked for by reading everything
-	firstPart     = 32 << 10 // sequences that are read at once, backwards
-	largerParts   = 4        // times as many later
+	readTogether  = 16 << 10 // sequences that are read at once, backwards: less of the last part is in vain
 	partsWorth    = 200      // messages are read in the time in which one subject is asked for
 	fewSubjects   = 2000     // likewise, once it is known which
 	askers        = 8        // questions at the same time
@@ -100,8 +99,8 @@ func (l *latest) read(ctx context.Context, filters []string) error {
 			return err
 		}
 		to = from - 1
-		worth := uint64(found)*partsWorth >= to+1-l.first || uint64(found)*partsWorth >= size
-		if size = min(2*size, largerParts*l.history.part); !worth && to >= l.first && uint64(len(missing))*partsWorth < to+1-l.first {
+		worth := uint64(found)*partsWorth >= min(to+1-l.first, size)
+		if !worth && to >= l.first && uint64(len(missing))*partsWorth < to+1-l.first {
 			return l.askEach(ctx, missing, to)
 		}
 	}
@@ -110,7 +109,7 @@ func (l *latest) read(ctx context.Context, filters []string) error {
 
 // part reads a range, and takes what is found off what is missing.
 func (l *latest) part(ctx context.Context, r HistoryRange, missing map[string]struct{}) (found int, err error) {
-	last := map[string]registry.Stored{}
+	last := make(map[string]registry.Stored, min(uint64(len(missing)), r.To-r.From+1))
 	err = l.history.Read(ctx, r, func(m registry.Stored) error {
 		if _, wanted := missing[m.Subject]; wanted {
 			last[m.Subject] = m
