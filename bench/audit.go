@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/audit"
+	"github.com/seamark-mesh/seamark/audit/archive"
 	"github.com/seamark-mesh/seamark/audit/chain"
 	"github.com/seamark-mesh/seamark/audit/replay"
 	"github.com/seamark-mesh/seamark/registry"
@@ -31,7 +33,7 @@ func measureAudit(ctx context.Context, s *site, r *result) error {
 	if err := a.open(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{a.first, a.whole, a.service, a.log, a.diff, a.replay, a.verify} {
+	for _, step := range []func(context.Context) error{a.first, a.whole, a.service, a.log, a.diff, a.replay, a.verify, a.keep, a.whole, a.service, a.log, a.diff, a.replay, a.verify} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -51,6 +53,7 @@ type auditBench struct {
 
 	past    *past
 	history audit.History
+	kept    bool // history is the archive
 	span    audit.Span
 	random  *rand.Rand
 	peak    float64 // MB
@@ -151,7 +154,7 @@ func (a *auditBench) whole(ctx context.Context) error {
 		}
 		asked, used = append(asked, took), append(used, a.used)
 		a.say("all at #%d: %v", m.Sequence, took.Round(time.Millisecond))
-		if n != a.moments/2 {
+		if n != a.moments/2 || a.kept {
 			continue // a scan takes its time
 		}
 		began, before := time.Now(), a.processor()
@@ -164,8 +167,11 @@ func (a *auditBench) whole(ctx context.Context) error {
 			return fmt.Errorf("the registry at #%d is not what a scan of the whole history gives", m.Sequence)
 		}
 	}
-	a.times("the whole registry at a moment", asked, "≤ 2,000 ms", func(t summary) bool { return t.Max <= 2000 })
+	a.times(a.of("the whole registry at a moment"), asked, "≤ 2,000 ms", func(t summary) bool { return t.Max <= 2000 })
 	a.times("… processor time of bench and the server", used, "", nil)
+	if a.kept {
+		return nil
+	}
 	a.times("… by a scan from the beginning, to the middle", scanned, "", nil)
 	a.times("… its processor time", usedByScan, "", nil)
 	a.note("Each View that was also made by a scan is the same, byte for byte.")
@@ -204,7 +210,7 @@ func (a *auditBench) service(ctx context.Context) error {
 		}
 		asked, used = append(asked, took), append(used, a.used)
 	}
-	a.times("one service at a moment", asked, "p99 ≤ 50 ms", p99Within(50))
+	a.times(a.of("one service at a moment"), asked, "p99 ≤ 50 ms", p99Within(50))
 	a.times("… processor time of bench and the server", used, "", nil)
 	return nil
 }
@@ -227,7 +233,7 @@ func (a *auditBench) log(ctx context.Context) error {
 		}
 		all = append(all, time.Since(began))
 	}
-	a.times("the log of one service, until its first line", first, "p99 ≤ 100 ms", p99Within(100))
+	a.times(a.of("the log of one service, until its first line"), first, "p99 ≤ 100 ms", p99Within(100))
 	a.times(fmt.Sprintf("… all of it, %d lines", lines/max(a.questions/4, 1)), all, "", nil)
 	return nil
 }
@@ -254,9 +260,44 @@ func (a *auditBench) diff(ctx context.Context) error {
 		}
 		asked = append(asked, took)
 	}
-	a.times("what differs between two moments", asked, "≤ 4,000 ms", func(t summary) bool { return t.Max <= 4000 })
-	a.note("The last comparison found %d differences. By scans it takes as long as two of them.", found)
+	a.times(a.of("what differs between two moments"), asked, "≤ 4,000 ms", func(t summary) bool { return t.Max <= 4000 })
+	if !a.kept {
+		a.note("The last comparison found %d differences. By scans it takes as long as two of them.", found)
+	}
 	return nil
+}
+
+// keep makes an archive of all, of which what follows is asked.
+func (a *auditBench) keep(ctx context.Context) (err error) {
+	dir, err := a.folder("archive")
+	if err != nil {
+		return err
+	}
+	w, err := archive.NewWriter(dir, archive.Options{})
+	if err != nil {
+		return err
+	}
+	if err := a.rate("archive, all of the stream", func() (int, error) {
+		err := errors.Join(w.CatchUp(ctx, a.history, nil), w.Close())
+		return a.past.count, err
+	}); err != nil {
+		return err
+	}
+	kept, err := archive.Open(dir)
+	if err != nil {
+		return err
+	}
+	a.atEnd(kept.Close)
+	a.history, a.kept = kept, true
+	return nil
+}
+
+// of names a figure by where the history is read from.
+func (a *auditBench) of(what string) string {
+	if a.kept {
+		return "from an archive: " + what
+	}
+	return what
 }
 
 // replay lives through the whole history again, as fast as it goes.
@@ -291,7 +332,7 @@ func (a *auditBench) rate(what string, do func() (events int, err error)) error 
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	a.say("%s: %d events in %v", what, events, took.Round(time.Millisecond))
-	a.number(what, "%.0f events/s", float64(events)/took.Seconds(), "≥ 100,000 events/s", atLeast(100_000.0))
+	a.number(a.of(what), "%.0f events/s", float64(events)/took.Seconds(), "≥ 100,000 events/s", atLeast(100_000.0))
 	a.number("… of processor time, of bench and the server", "%.0f events/s", float64(events)/max(a.used.Seconds(), 1e-9), "", nil)
 	return nil
 }
