@@ -277,7 +277,7 @@ func (a *auditBench) keep(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := a.rate("archive, all of the stream", func() (int, error) {
+	if err := a.rate("archive, all of the stream", "", func() (int, error) {
 		err := errors.Join(w.CatchUp(ctx, a.history, nil), w.Close())
 		return a.past.count, err
 	}); err != nil {
@@ -302,7 +302,7 @@ func (a *auditBench) of(what string) string {
 
 // replay lives through the whole history again, as fast as it goes.
 func (a *auditBench) replay(ctx context.Context) error {
-	return a.rate("replay, as fast as it goes", func() (int, error) {
+	return a.rate("replay, as fast as it goes", hundredThousand, func() (int, error) {
 		p, err := replay.Run(ctx, replay.Config{History: a.history, From: a.moment(a.span.First), To: a.moment(a.span.Last), Listen: "127.0.0.1:0"})
 		return p.Events, err
 	})
@@ -310,7 +310,7 @@ func (a *auditBench) replay(ctx context.Context) error {
 
 // verify proves the whole history: digests and chains, without signatures.
 func (a *auditBench) verify(ctx context.Context) error {
-	return a.rate("verify, digests and chains", func() (int, error) {
+	return a.rate("verify, digests and chains", hundredThousand, func() (int, error) {
 		r, err := chain.VerifyAgainst(ctx, chain.Options{Whole: true}, a.history.Read(ctx, audit.Range{}))
 		if err == nil && !r.Intact() {
 			err = fmt.Errorf("the history that was made is not intact: %v", r.Faults[0])
@@ -324,15 +324,22 @@ func (a *auditBench) moment(sequence uint64) audit.Moment {
 	return audit.Moment{Sequence: sequence, Time: a.span.Begin}
 }
 
+// hundredThousand is the rate that replay and verify are to reach.
+const hundredThousand = "≥ 100,000 events/s"
+
 // rate measures what goes through the whole history.
-func (a *auditBench) rate(what string, do func() (events int, err error)) error {
+func (a *auditBench) rate(what, target string, do func() (events int, err error)) error {
 	events := 0
 	took, err := a.timed(func() (err error) { events, err = do(); return err })
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	a.say("%s: %d events in %v", what, events, took.Round(time.Millisecond))
-	a.number(a.of(what), "%.0f events/s", float64(events)/took.Seconds(), "≥ 100,000 events/s", atLeast(100_000.0))
+	var reached func(float64) bool
+	if target != "" {
+		reached = atLeast(100_000.0)
+	}
+	a.number(a.of(what), "%.0f events/s", float64(events)/took.Seconds(), target, reached)
 	a.number("… of processor time, of bench and the server", "%.0f events/s", float64(events)/max(a.used.Seconds(), 1e-9), "", nil)
 	return nil
 }
