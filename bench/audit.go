@@ -33,6 +33,8 @@ func measureAudit(ctx context.Context, s *site, r *result) error {
 	if err := a.open(ctx); err != nil {
 		return err
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as the command does
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(400 << 20))
 	for _, step := range []func(context.Context) error{a.first, a.whole, a.service, a.log, a.diff, a.replay, a.verify, a.keep, a.whole, a.service, a.log, a.diff, a.replay, a.verify} {
 		if err := step(ctx); err != nil {
 			return err

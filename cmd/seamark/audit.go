@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -149,6 +150,7 @@ func (a *auditCommands) read(ctx context.Context, command *cobra.Command, f func
 			return proc.Usage(fmt.Errorf("--keys: %w", err))
 		}
 	}
+	a.collectSeldom()
 	h, err := a.open(command)
 	if err != nil {
 		return err
@@ -168,10 +170,33 @@ func (a *auditCommands) read(ctx context.Context, command *cobra.Command, f func
 	if err != nil && ctx.Err() != nil && errors.As(context.Cause(ctx), &signal) {
 		err = errInterrupted
 	}
-	for _, fault := range h.faults() {
+	tellDamage(command, h)
+	return advised(err)
+}
+
+// tellDamage tells what was found damaged of a history, and how much that is.
+func tellDamage(command *cobra.Command, h opened) int {
+	faults := h.faults()
+	for _, fault := range faults {
 		fmt.Fprintf(command.ErrOrStderr(), "seamark: damaged: %v\n", fault)
 	}
-	return advised(err)
+	return len(faults)
+}
+
+// What reading a long history may take in memory before garbage is collected as often as usual.
+const (
+	seldomPercent = 400
+	seldomLimit   = 400 << 20 // bytes
+)
+
+// collectSeldom makes the runtime collect garbage less often than it does: reading makes
+// much and keeps little, and collecting it was a quarter of the time. Who sets GOGC or
+// GOMEMLIMIT decides.
+func (a *auditCommands) collectSeldom() {
+	if a.environ("GOGC") == "" && a.environ("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(seldomPercent)
+		debug.SetMemoryLimit(seldomLimit)
+	}
 }
 
 // advised adds to an error what to do next.
