@@ -27,8 +27,7 @@ type leader struct {
 	blind     string        // why nothing can be judged; "" when it can
 	blindAt   time.Time     // since when
 	says      map[registry.ClusterID]saying
-	suspects  bool // more than half would turn
-	tally     tally
+	suspects  bool                 // more than half would turn
 	orders    map[uint64]time.Time // when the order with this sequence was stored
 	ordersAt  time.Time            // when they are looked at again, after they could not be written
 	failed    registry.Order       // the one that could not be
@@ -52,7 +51,7 @@ func (o *Observer) lead(ctx context.Context, sequence uint64) error {
 	within, lost := context.WithCancelCause(ctx)
 	l := &leader{
 		Observer: o, renewal: &renewal{observer: o, sequence: sequence, phase: registry.PhaseSyncing},
-		says: map[registry.ClusterID]saying{}, orders: map[uint64]time.Time{}, tally: newTally(o.store),
+		says: map[registry.ClusterID]saying{}, orders: map[uint64]time.Time{},
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { l.renewal.run(within, lost) })

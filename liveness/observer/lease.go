@@ -25,6 +25,7 @@ func (o *Observer) takeLease(ctx context.Context) (sequence uint64, err error) {
 			election.Pause(ctx, o.config.Timing.Round)
 			continue
 		}
+		o.tally.take(time.Now(), o.config.Timing.Window)
 		at, err := o.log.ReadLease(ctx)
 		switch {
 		case err != nil:

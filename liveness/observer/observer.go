@@ -88,6 +88,7 @@ type Observer struct {
 	signs     *signs
 	candidate election.Candidate
 	leased    uint64 // the epoch that the lease named which was taken last
+	tally     *tally // only Run uses it
 
 	mu     sync.Mutex // guards status
 	status Status
@@ -100,7 +101,10 @@ func New(config Config, settings Settings, store *registry.Store, log Log, strea
 		return nil, errors.New("observer: a name is needed")
 	}
 	config.Timing = config.Timing.withDefaults()
-	o := &Observer{config: config, store: store, log: log, stream: stream, signs: newSigns(config.Timing.Pause), candidate: election.NewCandidate(config.Agent, nil)}
+	o := &Observer{
+		config: config, store: store, log: log, stream: stream, signs: newSigns(config.Timing.Pause),
+		candidate: election.NewCandidate(config.Agent, nil), tally: newTally(store),
+	}
 	o.settings.Store(&settings)
 	return o, nil
 }

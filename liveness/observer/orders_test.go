@@ -183,12 +183,26 @@ func (w *world) services(c registry.ClusterID, n int, there bool) {
 	}
 }
 
+// instancesOfAll gives each of a cluster's n services so many instances.
+func (w *world) instancesOfAll(c registry.ClusterID, n, count int) {
+	for n := range n {
+		w.instances(c, fmt.Sprintf("s%03d", n), count)
+	}
+}
+
+// brake publishes what a cluster's brake says of so many services, with an instance each.
+func (w *world) brake(c registry.ClusterID, state registry.BrakeState, services int) {
+	note := registry.Brake{ID: "1", State: state, Services: services, Instances: services, OfServices: 41, OfInstances: 41}.Note(string(state))
+	w.publish(registry.Event{Kind: registry.KindNote, Writer: registry.Writer(c), Note: &note})
+}
+
 func TestMassWithdrawalsAreSeen(t *testing.T) {
+	seen := []string{"alarm mass_withdrawal"}
 	for name, tt := range map[string]struct {
 		before, after func(w *world)
 		want          []string
 	}{
-		"many": {nil, func(w *world) { w.services("bronze", 20, false) }, []string{"alarm mass_withdrawal"}},
+		"many": {nil, func(w *world) { w.services("bronze", 20, false) }, seen},
 		"few":  {nil, func(w *world) { w.services("bronze", 9, false) }, nil},
 		"some of many": {
 			func(w *world) { w.services("bronze", 100, true) },
@@ -200,11 +214,71 @@ func TestMassWithdrawalsAreSeen(t *testing.T) {
 				w.services("bronze", 9, true)
 			}
 		}, nil},
+		"two of three instances": {
+			func(w *world) { w.instancesOfAll("bronze", 40, 3) },
+			func(w *world) { w.instancesOfAll("bronze", 40, 1) }, seen,
+		},
+		"one instance after another": {
+			func(w *world) { w.instancesOfAll("bronze", 40, 3) },
+			func(w *world) {
+				for count := 3; count > 1; count-- {
+					w.instancesOfAll("bronze", 40, count-1)
+					time.Sleep(30 * time.Second)
+				}
+			}, seen,
+		},
+		"some instances of many": {
+			func(w *world) { w.instancesOfAll("bronze", 40, 4) },
+			func(w *world) { w.instancesOfAll("bronze", 40, 3) }, nil,
+		},
+		"each service is rolled": {
+			func(w *world) { w.instancesOfAll("bronze", 40, 3) },
+			func(w *world) {
+				for n := range 40 {
+					for _, count := range []int{2, 3, 2, 3, 2, 3} {
+						w.instances("bronze", fmt.Sprintf("s%03d", n), count)
+						time.Sleep(time.Second)
+					}
+				}
+			}, nil,
+		},
 		"the brake let them pass": {nil, func(w *world) {
-			note := registry.Brake{ID: "1", State: registry.BrakePassed, Services: 20, OfServices: 41}.Note("passed")
-			w.publish(registry.Event{Kind: registry.KindNote, Writer: "bronze", Note: &note})
+			w.brake("bronze", registry.BrakePassed, 20)
 			w.services("bronze", 20, false)
 		}, nil},
+		"somebody approved": {nil, func(w *world) {
+			w.brake("bronze", registry.BrakeApproved, 20)
+			w.services("bronze", 22, false) // two go as any service may
+		}, nil},
+		"the brake holds them, and they go all the same": {nil, func(w *world) {
+			w.brake("bronze", registry.BrakeHeld, 20)
+			w.services("bronze", 40, false)
+		}, seen},
+		"what was rejected goes": {nil, func(w *world) {
+			w.brake("bronze", registry.BrakeRejected, 20)
+			w.services("bronze", 20, false)
+		}, seen},
+		"more goes than the brake let pass": {nil, func(w *world) {
+			w.brake("bronze", registry.BrakePassed, 20)
+			w.services("bronze", 20, false)
+			time.Sleep(time.Minute)
+			w.services("bronze", 40, false)
+		}, seen},
+		"two that passed": {nil, func(w *world) {
+			w.brake("bronze", registry.BrakePassed, 20)
+			w.services("bronze", 20, false)
+			time.Sleep(time.Minute)
+			w.brake("bronze", registry.BrakePassed, 20)
+			w.services("bronze", 40, false)
+		}, nil},
+		"what passed once explains it once": {nil, func(w *world) {
+			w.brake("bronze", registry.BrakePassed, 20)
+			w.services("bronze", 20, false)
+			time.Sleep(10 * time.Second)
+			w.services("bronze", 20, true)
+			time.Sleep(10 * time.Second)
+			w.services("bronze", 20, false)
+		}, seen},
 		"the cluster leaves": {nil, func(w *world) {
 			w.order(registry.Order{Kind: registry.OrderLeave, Target: "bronze"})
 			w.services("bronze", 20, false)
@@ -224,4 +298,42 @@ func TestMassWithdrawalsAreSeen(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatIsWithdrawnBetweenTwoObserversIsSeen: the next one began to count when it led.
+func TestWhatIsWithdrawnBetweenTwoObserversIsSeen(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.services("bronze", 40, true)
+		first := w.observe("one")
+		time.Sleep(30 * time.Second)
+		second := w.observe("two")
+		time.Sleep(30 * time.Second)
+		first.kill()
+		w.services("bronze", 20, false)
+		within(t, 15*time.Second, "the second leads", func() bool { return second.Status().Leading })
+		time.Sleep(10 * time.Second)
+		expectSaid(t, w, "alarm mass_withdrawal")
+		w.observe("three")
+		time.Sleep(time.Minute)
+		second.kill()
+		time.Sleep(time.Minute)
+		expectSaid(t, w, "alarm mass_withdrawal")
+	})
+}
+
+// TestTheNextObserverRepeatsNoAlarm: it has seen the same.
+func TestTheNextObserverRepeatsNoAlarm(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.services("bronze", 40, true)
+		first := w.observe("one")
+		time.Sleep(30 * time.Second)
+		second := w.observe("two")
+		time.Sleep(30 * time.Second)
+		w.services("bronze", 20, false)
+		time.Sleep(10 * time.Second)
+		first.kill()
+		within(t, 15*time.Second, "the second leads", func() bool { return second.Status().Leading })
+		time.Sleep(time.Minute)
+		expectSaid(t, w, "alarm mass_withdrawal")
+	})
 }

@@ -57,7 +57,7 @@ func (l *leader) round(ctx context.Context, now time.Time) error {
 	if err := l.turn(ctx, findings, events); err != nil {
 		return err
 	}
-	if err := l.tell(ctx, v, now); err != nil {
+	if err := l.tell(ctx, now); err != nil {
 		return err
 	}
 	if err := l.repeat(ctx, v, clock); err != nil {
@@ -233,13 +233,16 @@ func (l *leader) turn(ctx context.Context, findings []*finding, events []*regist
 	return nil
 }
 
+// noteAlarm is the kind of the note of an alarm.
+const noteAlarm = "alarm"
+
 // alarm makes the note of an alarm and says it.
 func (l *leader) alarm(kind, text string, data map[string]string) *registry.Event {
 	data["kind"] = kind
 	l.config.Logger.Error("alarm", "kind", kind, "text", text)
 	l.config.Metrics.Alarmed(kind)
 	e := l.event(registry.KindNote, registry.CauseChange)
-	e.Note = &registry.Note{Kind: "alarm", Text: text, Data: data}
+	e.Note = &registry.Note{Kind: noteAlarm, Text: text, Data: data}
 	return e
 }
 

@@ -121,10 +121,22 @@ func (w *world) recreate() {
 
 // service publishes a service of a cluster, with an instance or as a tombstone.
 func (w *world) service(c registry.ClusterID, name string, there bool) {
+	count := 0
+	if there {
+		count = 1
+	}
+	w.instances(c, name, count)
+}
+
+// instances publishes a service of a cluster with so many instances; none: as a tombstone.
+func (w *world) instances(c registry.ClusterID, name string, count int) {
 	key := registry.ServiceKey{Namespace: "shop", Name: name}
 	var s *registry.Service
-	if there {
-		s = &registry.Service{Key: key, Instances: []registry.Instance{{ID: name, Address: "10.0.0.1", Port: 80, Weight: 1, Health: registry.Passing}}}
+	if count > 0 {
+		s = &registry.Service{Key: key}
+	}
+	for n := range count {
+		s.Instances = append(s.Instances, registry.Instance{ID: fmt.Sprint(name, "-", n), Address: "10.0.0.1", Port: 80, Weight: 1, Health: registry.Passing})
 	}
 	state := registry.NewServiceState(key, s)
 	w.publish(registry.Event{Kind: registry.KindService, Writer: registry.Writer(c), Service: &state})
@@ -192,12 +204,12 @@ func (w *world) renew(c registry.ClusterID, phase time.Duration) {
 	sleep(w.ctx, phase)
 	for sleep(w.ctx, 2*time.Second) {
 		w.mu.Lock()
-		dead := w.dead[c]
+		dead, epoch, revision := w.dead[c], w.epoch[registry.Writer(c)], w.revision[registry.Writer(c)]
 		w.mu.Unlock()
 		if !dead {
 			w.putLease(registry.Lease{
 				Schema: registry.Schema, Writer: registry.Writer(c), Agent: "agent@" + string(c), Phase: registry.PhaseSynced,
-				Epoch: w.epoch[registry.Writer(c)], Revision: w.revision[registry.Writer(c)], Time: time.Now(),
+				Epoch: epoch, Revision: revision, Time: time.Now(),
 			})
 		}
 	}
