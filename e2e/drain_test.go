@@ -90,6 +90,9 @@ func TestDrain(t *testing.T) {
 	if d.State != "drained" || d.By != "ada@bridge" || d.Reason != "kernel update" || d.Ends == nil || d.Ends.Sub(d.Since) != time.Hour+30*time.Second {
 		t.Errorf("%+v", d)
 	}
+	if out, code := m.seamark(t, "drain", "checkout@amber", "--reason", "r"); code != 1 || !strings.Contains(out, "default/checkout") {
+		t.Errorf("a drain that undoes the first exits with %d: %s", code, out)
+	}
 	m.must(t, "ending", "undrain", "bronze")
 	m.answers(t, checkout, "A", amberGateway) // within the failback
 	m.must(t, "lifted", "undrain", "bronze", "--now")

@@ -28,9 +28,10 @@ func (c *commands) drain() *cobra.Command {
 replicas, by an order on the stream that says who, why and until when. It ends by
 itself after --for, and --failback later, so that what comes back has settled.
 
-It is refused when a service would have no answer then. With --force it is not; and
-a drain that was not forced never empties a service later either: when no other
-cluster can serve, the drained one is answered with again.`,
+It is refused when a service would have no answer then, or none but clusters that are
+drained themselves. With --force it is not; and a drain that was not forced never
+empties a service later either: when no other cluster can serve, the drained one is
+answered with again.`,
 		Example: "  seamark drain amber --for 30m --reason \"kernel update\"\n" +
 			"  seamark drain amber/gw-1 --for 10m --reason \"new certificate\"\n" +
 			"  seamark drain shop/checkout@amber --for 1h --reason \"bad release\" --failback 2m",
@@ -105,7 +106,7 @@ func refuseEmptying(ctx context.Context, conn *stream.Conn, t target, order regi
 	}
 	if lost := emptied(before, after); len(lost) > 0 && !order.Force {
 		return proc.Hint(fmt.Errorf("without %s %s no answer: %s", t, plural(len(lost), "service has", "services have"), someOf(lost, named)),
-			"no other cluster can serve them now; --force does it all the same")
+			"no other cluster can serve them now, or only one that is drained itself; --force does it all the same")
 	}
 	return nil
 }

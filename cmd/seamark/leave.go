@@ -21,7 +21,8 @@ func (c *commands) leave() *cobra.Command {
 whatever its registry loses, without a brake: for a cluster that is being shut down.
 Nothing on the stream is deleted.
 
-It is refused when a service would have no answer then, unless --force.`,
+It is refused when a service would have no answer then, or none but clusters that are
+drained, unless --force.`,
 		Example: "  seamark leave amber --reason \"moved to bronze\"",
 		Args:    cobra.ExactArgs(1), ValidArgsFunction: c.completeClusters,
 		RunE: func(command *cobra.Command, args []string) error {

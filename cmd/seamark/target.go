@@ -47,24 +47,34 @@ func with(ctx context.Context, conn *stream.Conn, o registry.Order) (before, aft
 	return before, fold.View(), nil
 }
 
-// emptied returns the services, sorted, that clusters can serve before and none after. One
-// that is only answered because no better one is left does not count.
+// emptied returns the services, sorted, that an order takes the last answer from, or the
+// last that is not of a drained cluster: where only drained ones are left they are
+// answered with again, so that a second drain would undo the first. A cluster in doubt,
+// which is only answered with because no better one is left, does not count.
 func emptied(before, after *registry.View) []string {
-	serves := func(v *registry.View, e *registry.Entry) bool {
-		return slices.ContainsFunc(v.Decide(e), func(c registry.Candidate) bool {
-			return c.In && c.State != registry.Unreachable && c.State != registry.Down
-		})
+	answers := func(c registry.Candidate) bool {
+		return c.In && c.State != registry.Unreachable && c.State != registry.Down
 	}
+	serves := func(c registry.Candidate) bool { return answers(c) && c.Order == nil }
 	var names []string
 	for name := range before.Names() {
 		for _, e := range name.Known() {
-			if then, known := after.Service(e.Key); serves(before, e) && (!known || !serves(after, then)) {
+			now, then := before.Decide(e), []registry.Candidate(nil)
+			if e, known := after.Service(e.Key); known {
+				then = after.Decide(e)
+			}
+			if noneLeft(now, then, answers) || noneLeft(now, then, serves) {
 				names = append(names, e.Key.String())
 			}
 		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// noneLeft reports whether some of the clusters are what is asked for now, and none is then.
+func noneLeft(now, then []registry.Candidate, is func(registry.Candidate) bool) bool {
+	return slices.ContainsFunc(now, is) && !slices.ContainsFunc(then, is)
 }
 
 // someOf lists the first few and how many more there are.

@@ -43,21 +43,15 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// meshOf folds what two clusters say: both have "both", amber alone has "alone".
-func meshOf(orders ...registry.Order) *registry.View {
-	fold, sequence := registry.NewFold(), uint64(0)
-	stored := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	apply := func(e *registry.Event) {
-		sequence++
-		e.Schema, e.Cause, e.Time = registry.Schema, registry.CauseChange, stored
-		fold.Apply(registry.NewMessage(e.Fact(), sequence, stored, e.Epoch, e.Revision, e, nil))
-	}
+// twoClusters makes what two clusters say, each its epoch's record first: both have
+// "both", amber alone has "alone".
+func twoClusters(epoch uint64) (all [2][]*registry.Event) {
 	for n, cluster := range []string{"amber", "bronze"} {
-		writer, revision := registry.Writer(cluster), uint64(0)
 		next := func(e *registry.Event) {
-			revision++
-			e.Writer, e.Epoch, e.Revision = writer, 100, revision
-			apply(e)
+			e.Schema, e.Cause, e.Agent, e.Time = registry.Schema, registry.CauseChange, "test", time.Unix(int64(epoch), 0).UTC()
+			e.Writer, e.Epoch, e.Revision = registry.Writer(cluster), epoch, uint64(len(all[n])+1)
+			e.ID = fmt.Sprint(cluster, "-", e.Revision)
+			all[n] = append(all[n], e)
 		}
 		next(&registry.Event{Kind: registry.KindEpoch, Takeover: &registry.EpochRecord{}})
 		next(&registry.Event{Kind: registry.KindCluster, Cluster: &registry.ClusterRecord{
@@ -76,8 +70,26 @@ func meshOf(orders ...registry.Order) *registry.View {
 			next(&registry.Event{Kind: registry.KindService, Service: &state})
 		}
 	}
+	return all
+}
+
+// meshOf folds what two clusters say, and orders.
+func meshOf(orders ...registry.Order) *registry.View {
+	fold, sequence := registry.NewFold(), uint64(0)
+	stored := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	apply := func(e *registry.Event) {
+		sequence++
+		fold.Apply(registry.NewMessage(e.Fact(), sequence, stored, e.Epoch, e.Revision, e, nil))
+	}
+	for _, events := range twoClusters(uint64(stored.Unix())) {
+		for _, e := range events {
+			apply(e)
+		}
+	}
 	for _, o := range orders {
-		apply(&registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &o})
+		apply(&registry.Event{
+			Schema: registry.Schema, Kind: registry.KindOrder, Writer: registry.Operator, Cause: registry.CauseChange, Time: stored, Order: &o,
+		})
 	}
 	fold.Synced()
 	return fold.View()
@@ -87,7 +99,21 @@ func TestWhatAnOrderEmpties(t *testing.T) {
 	drain := func(target string) registry.Order {
 		return registry.Order{Kind: registry.OrderDrain, Target: target, By: "ada", Force: true}
 	}
-	leave := registry.Order{Kind: registry.OrderLeave, Target: "amber", By: "ada"}
+	weak := func(target string) registry.Order { // gives way where no other cluster can serve
+		o := drain(target)
+		o.Force = false
+		return o
+	}
+	all := func(targets ...string) (orders []registry.Order) {
+		for _, target := range targets {
+			orders = append(orders, weak(target))
+		}
+		return orders
+	}
+	leaves := func(cluster string) registry.Order {
+		return registry.Order{Kind: registry.OrderLeave, Target: cluster, By: "ada"}
+	}
+	leave := leaves("amber")
 	for name, test := range map[string]struct {
 		before []registry.Order
 		order  registry.Order
@@ -103,6 +129,19 @@ func TestWhatAnOrderEmpties(t *testing.T) {
 		"what is empty already":               {nil, drain("alone.default.bronze"), "[]"},
 		"leaves":                              {nil, leave, "[default/alone]"},
 		"leaves, the last one":                {[]registry.Order{drain("bronze")}, leave, "[default/alone default/both]"},
+
+		"the last one but one that gives way":             {all("amber"), drain("bronze"), "[default/both]"},
+		"leaves, the last one but one that gives way":     {all("amber"), leaves("bronze"), "[default/both]"},
+		"a service, whose other cluster gives way":        {all("both.default.amber"), drain("both.default.bronze"), "[default/both]"},
+		"a cluster, where its other gives way for one":    {all("both.default.amber"), drain("bronze"), "[default/both]"},
+		"leaves, where its other gives way for a service": {all("both.default.amber"), leaves("bronze"), "[default/both]"},
+		"a cluster, whose other's gateways give way":      {all("gw-1.amber", "gw-2.amber"), drain("bronze"), "[default/both]"},
+		"the last gateway, where the other gives way":     {all("amber", "gw-1.bronze"), drain("gw-2.bronze"), "[default/both]"},
+		"a gateway of two, where the other gives way":     {all("amber"), drain("gw-1.bronze"), "[]"},
+		"the second gateway of two that give way":         {all("gw-1.amber"), drain("gw-2.amber"), "[default/alone]"},
+		"leaves, though it gives way":                     {all("amber"), leave, "[default/alone]"},
+		"another one of a cluster that gives way":         {all("amber"), drain("both.default.amber"), "[]"},
+		"what only gives way, where the other is drained": {append(all("amber"), drain("bronze")), leave, "[default/alone default/both]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, after := meshOf(test.before...), meshOf(append(test.before, test.order)...)
