@@ -51,8 +51,8 @@ func (g Gateway) Equal(o Gateway) bool {
 
 // CleanGateways is the door for gateways. Trusted are those that an operator wrote
 // down: they may be any unicast address. Others (found in a registry) may not be
-// loopback, link-local or a cloud's metadata address, unless allowed contains
-// them. It returns the valid gateways sorted by name, and what it refused. Which
+// loopback, link-local or a cloud's metadata address, nor one of IPv6 that is
+// translated to such, unless allowed contains them. It returns the valid gateways sorted by name, and what it refused. Which
 // of two with one name stands does not depend on the order in which they are given.
 func CleanGateways(gateways []Gateway, trusted bool, allowed []netip.Prefix) (clean []Gateway, refused []*Refusal) {
 	for _, g := range gateways {
@@ -148,9 +148,50 @@ func checkPorts(g Gateway) *Refusal {
 }
 
 // metadataAddresses are where clouds answer questions about a machine, with
-// credentials among the answers.
+// credentials among the answers. Those within 169.254.0.0/16 are link-local anyway.
 var metadataAddresses = []netip.Addr{
-	netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200"),
+	netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"), // AWS
+	netip.MustParseAddr("168.63.129.16"),                                          // Azure
+	netip.MustParseAddr("fd20:ce::254"),                                           // Google
+	netip.MustParseAddr("192.0.0.192"), netip.MustParseAddr("fd00:c1::a9fe:a9fe"), // Oracle
+	netip.MustParseAddr("100.100.100.200"), // Alibaba
+	netip.MustParseAddr("fd00:42::42"),     // Scaleway
+}
+
+// embeddings are the networks of IPv6 whose addresses hold one of IPv4, to which a
+// translator or a tunnel leads, and where in the address it stands.
+var embeddings = []struct {
+	within netip.Prefix
+	at     int
+}{
+	{netip.MustParsePrefix("::/96"), 12},           // IPv4-compatible (RFC 4291 §2.5.5.1)
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // IPv4-translated (RFC 2765)
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64 (RFC 6052)
+	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4 (RFC 3056)
+}
+
+// localTranslation is for NAT64 within a network (RFC 8215): where in an address that
+// of IPv4 stands is for its operator to say.
+var localTranslation = netip.MustParsePrefix("64:ff9b:1::/48")
+
+// embedded returns the address of IPv4 that one of IPv6 leads to, if it does.
+func embedded(a netip.Addr) (inner netip.Addr, ok bool) {
+	for _, e := range embeddings {
+		if e.within.Contains(a) {
+			all := a.As16()
+			return netip.AddrFrom4([4]byte(all[e.at : e.at+4])), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// isForbidden reports whether an address leads to this machine, its link, or what a
+// cloud tells about it.
+func isForbidden(a netip.Addr) bool {
+	if inner, ok := embedded(a); ok && (inner.IsUnspecified() || inner.IsMulticast() || isForbidden(inner)) {
+		return true
+	}
+	return a.IsLoopback() || a.IsLinkLocalUnicast() || slices.Contains(metadataAddresses, a) || localTranslation.Contains(a)
 }
 
 // CheckGatewayAddress tells why an address can't be a gateway's; nil when it can.
@@ -166,8 +207,8 @@ func CheckGatewayAddress(a netip.Addr, trusted bool, allowed []netip.Prefix) err
 		return fmt.Errorf("%v has a zone, which means nothing to others", a)
 	case trusted || slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(a) }):
 		return nil
-	case a.IsLoopback() || a.IsLinkLocalUnicast() || slices.Contains(metadataAddresses, a):
-		return fmt.Errorf("%v is a loopback, link-local or metadata address; a registry may name it only when gateways.allow covers it", a)
+	case isForbidden(a):
+		return fmt.Errorf("%v is a loopback, link-local or metadata address, or leads to one; a registry may name it only when gateways.allow covers it", a)
 	}
 	return nil
 }

@@ -63,10 +63,58 @@ func TestCheckGatewayAddress(t *testing.T) {
 			t.Error("no address at all is accepted")
 		}
 	}
-	for _, address := range []string{"::1", "fd00:ec2::254"} {
+}
+
+// Only some of the clouds' metadata addresses were known, and none was recognised in the
+// forms of IPv6 that a translator or a tunnel leads to.
+func TestAddressesThatLeadInside(t *testing.T) {
+	t.Parallel()
+	everything := []netip.Prefix{netip.MustParsePrefix("::/0"), netip.MustParsePrefix("0.0.0.0/0")}
+	for address, inside := range map[string]bool{
+		"::1":                      true,
+		"fd00:ec2::254":            true,
+		"fd00:ec2::23":             true,
+		"168.63.129.16":            true,
+		"::ffff:168.63.129.16":     true,
+		"192.0.0.192":              true,
+		"fd20:ce::254":             true,
+		"fd00:c1::a9fe:a9fe":       true,
+		"fd00:42::42":              true,
+		"64:ff9b::169.254.169.254": true,
+		"64:ff9b::168.63.129.16":   true,
+		"64:ff9b::127.0.0.1":       true,
+		"64:ff9b::169.254.0.1":     true,
+		"64:ff9b::0.0.0.0":         true,
+		"64:ff9b::224.0.0.1":       true,
+		"64:ff9b::192.0.2.1":       false,
+		"64:ff9b::10.0.0.1":        false,
+		"64:ff9b:1::a9fe:a9fe":     true,
+		"64:ff9b:1:a9fe:a9:fe00::": true, // as RFC 6052 places it behind 48 bits
+		"64:ff9b:1::192.0.2.1":     true, // where that one leads is not to be seen
+		"64:ff9b:2::a9fe:a9fe":     false,
+		"2002:a9fe:a9fe::1":        true,
+		"2002:7f00:1::":            true,
+		"2002:a83f:8110::1":        true,
+		"2002:c000:201::1":         false,
+		"::127.0.0.1":              true,
+		"::169.254.169.254":        true,
+		"::192.0.2.1":              false,
+		"::ffff:0:169.254.169.254": true,
+		"::ffff:0:192.0.2.1":       false,
+		"168.63.129.17":            false,
+		"192.0.0.191":              false,
+		"fd00:ec2::1":              false,
+		"2001:db8::a9fe:a9fe":      false,
+	} {
 		a := netip.MustParseAddr(address)
-		if registry.CheckGatewayAddress(a, false, nil) == nil || registry.CheckGatewayAddress(a, true, nil) != nil {
-			t.Errorf("%s must be for operators only", address)
+		if refused := registry.CheckGatewayAddress(a, false, nil) != nil; refused != inside {
+			t.Errorf("%s, found in a registry: refused %v, want %v", address, refused, inside)
+		}
+		if err := registry.CheckGatewayAddress(a, true, nil); err != nil {
+			t.Errorf("%s, written down by an operator: %v", address, err)
+		}
+		if err := registry.CheckGatewayAddress(a, false, everything); err != nil {
+			t.Errorf("%s, found in a registry and allowed: %v", address, err)
 		}
 	}
 }
