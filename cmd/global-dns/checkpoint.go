@@ -25,12 +25,12 @@ type keeper struct {
 	store    *registry.Store
 	logger   *slog.Logger
 	file     *checkpoint.File // nil: nothing is kept
-	failing  bool             // the latest one could not be written; Keep's own
+	failing  atomic.Bool      // the latest one could not be written
 	current  atomic.Int64     // when what is kept was written, in Unix nanoseconds; 0: nothing is
 	size     atomic.Int64     // in bytes
 	failures prometheus.Counter
 
-	age, bytes, cut, inherited *prometheus.Desc
+	age, bytes, unwritten, cut, inherited *prometheus.Desc
 }
 
 func newKeeper(c Config, store *registry.Store, metrics prometheus.Registerer, logger *slog.Logger) *keeper {
@@ -42,6 +42,7 @@ func newKeeper(c Config, store *registry.Store, metrics prometheus.Registerer, l
 		}),
 		age:       metric("seamark_checkpoint_age_seconds", "Time since the latest checkpoint was written; it grows while nothing changes, to some ten minutes."),
 		bytes:     metric("seamark_checkpoint_bytes", "Length of the latest checkpoint."),
+		unwritten: metric("seamark_checkpoint_failing", "1 while checkpoints can't be written; it is there only where they are wanted."),
 		cut:       metric("seamark_view_cut_off", "1 while this replica can't know whether its answers still hold: they are marked as stale."),
 		inherited: metric("seamark_clusters_inherited", "Clusters that have not published everything anew since the stream was lost: what was known of them stands."),
 	}
@@ -93,14 +94,12 @@ func (k *keeper) parts(r *replica.Replica) []proc.Part {
 func (k *keeper) written(size int64, _ time.Duration, err error) {
 	if err != nil {
 		k.failures.Inc()
-		if !k.failing {
-			k.failing = true
+		if !k.failing.Swap(true) {
 			k.logger.Error("a checkpoint can't be written: the one before stands; look at checkpoint.path and the room on its disk", "err", err)
 		}
 		return
 	}
-	if k.failing {
-		k.failing = false
+	if k.failing.Swap(false) {
 		k.logger.Info("checkpoints can be written again")
 	}
 	k.current.Store(time.Now().UnixNano())
@@ -118,6 +117,13 @@ func (k *keeper) Collect(out chan<- prometheus.Metric) {
 	if at := k.current.Load(); at != 0 {
 		gauge(k.age, max(0, time.Since(time.Unix(0, at)).Seconds()))
 		gauge(k.bytes, float64(k.size.Load()))
+	}
+	if k.file != nil {
+		failing := 0.0
+		if k.failing.Load() {
+			failing = 1
+		}
+		gauge(k.unwritten, failing)
 	}
 	v, inherited, cut := k.store.View(), 0, 0
 	if _, stale := v.Cut(); stale {

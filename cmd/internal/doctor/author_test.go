@@ -114,6 +114,11 @@ func (a *author) report(vantage string, reached bool) {
 	} else {
 		g.Error = "connection refused"
 	}
+	a.reportGateway(vantage, g)
+}
+
+func (a *author) reportGateway(vantage string, g registry.GatewayReport) {
+	a.t.Helper()
 	r := registry.ProbeReport{Schema: registry.Schema, Vantage: vantage, Agent: "x", Cluster: registry.ClusterID(a.writer), Time: time.Now().UTC(), Gateways: []registry.GatewayReport{g}, Every: 10}
 	if _, err := a.conn.PutProbe(a.t.Context(), r); err != nil {
 		a.t.Fatal(err)

@@ -222,10 +222,10 @@ type File struct {
 	Expires time.Time // zero: never
 }
 
-// Certificate is what a server showed.
+// Certificate is what a server showed, or what stands in a file.
 type Certificate struct {
-	Where   string // host:port
-	Err     error  // it could not be asked
+	Where   string // host:port, or the file
+	Err     error  // it could not be asked, or read
 	Subject string
 	Until   time.Time // when the first of the chain ends
 	NoTLS   bool      // it speaks no TLS
@@ -239,4 +239,8 @@ type Config struct {
 	Faults  []string
 	Zone    *registry.ZoneRecord // of global-dns, when it has no faults
 	Streams *stream.Settings     // likewise
+
+	// What the daemon shows to NATS, where the file names it; the zero values: nothing.
+	Credentials File
+	Certificate Certificate
 }

@@ -184,6 +184,7 @@ func (g *gathering) config(ctx context.Context, path string) Config {
 		return c
 	}
 	c.Daemon = daemonOf(text)
+	c.Credentials, c.Certificate = shownToNATS(path, text)
 	program, err := beside(c.Daemon)
 	if err != nil {
 		c.Err = err

@@ -9,11 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,22 +75,60 @@ func TestCredentialsFiles(t *testing.T) {
 	}
 }
 
-// TestCertificateOfNATS looks at a server whose certificate ends in twenty days, and
-// which nobody here trusts.
-func TestCertificateOfNATS(t *testing.T) {
+// TestWhatDaemonsShowToNATS reads the files that configurations name, beside them.
+func TestWhatDaemonsShowToNATS(t *testing.T) {
 	t.Parallel()
+	day := 24 * time.Hour
+	creds := credentials(t, time.Now().Add(20*day+time.Hour))
+	dir := filepath.Dir(creds)
+	der, _ := selfSigned(t, "amber", time.Now().Add(3*day+time.Hour))
+	for name, text := range map[string]string{
+		"amber.pem":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		"junk.pem":   "nothing of the kind",
+		"agent.yaml": "cluster: amber\nnats: {credentials: ada.creds, cert: amber.pem, key: amber.key}\nsource: {file: {path: services.yaml}}\n",
+		"dns.yaml":   "nats: {credentials: gone.creds, cert: junk.pem, key: junk.key}\n",
+		"none.yaml":  "cluster: amber\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configs := []string{filepath.Join(dir, "agent.yaml"), filepath.Join(dir, "dns.yaml"), filepath.Join(dir, "none.yaml")}
+	e := examine(t, Options{NATS: "nats://127.0.0.1:1", DNS: []string{"127.0.0.1:1"}, Configs: configs}, Credentials)
+	e.says("credentials/credentials", Warning, "ada.creds (user ada), of "+configs[0]+" expires in 20 days")
+	e.says("credentials/credentials", Unknown, "gone.creds")
+	e.says("credentials/certificates", Critical, "amber.pem (CN=amber), of "+configs[0]+" expires in 3 days")
+	e.says("credentials/certificates", Critical, "it holds no certificate")
+	for _, f := range e.report.Findings {
+		if strings.Contains(f.Description, "none.yaml") {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// selfSigned makes a certificate for 127.0.0.1 that ends at a time.
+func selfSigned(t *testing.T, name string, until time.Time) (der []byte, key *ecdsa.PrivateKey) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "nats-1"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(20*24*time.Hour + time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err = x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return der, key
+}
+
+// TestCertificateOfNATS looks at a server whose certificate ends in twenty days, and
+// which nobody here trusts.
+func TestCertificateOfNATS(t *testing.T) {
+	t.Parallel()
+	der, key := selfSigned(t, "nats-1", time.Now().Add(20*24*time.Hour+time.Hour))
 	s := streamtest.StartWith(t, func(o *server.Options) {
 		o.TLS, o.TLSTimeout = true, 5
 		o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}

@@ -1,10 +1,15 @@
 package doctor
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,7 +91,7 @@ func TestASickStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := events.CachedInfo().Config
-	config.MaxMsgs = 100_000
+	config.MaxMsgs, config.MaxAge = 100_000, 24*time.Hour
 	if _, err := js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -120,9 +125,11 @@ func TestASickStream(t *testing.T) {
 	cobalt.renew(func(l *registry.Lease) { l.Time = l.Time.Add(300 * time.Millisecond) })
 	observer.renew(func(l *registry.Lease) { l.Phase = registry.PhaseStopped })
 	amber.report("_dns-one", false)
+	bronze.reportGateway("_dns-two", registry.GatewayReport{Name: "gw-1", Reached: true, Since: time.Now(), Latency: &registry.Latency{Count: 3, Min: 600, Mean: 700, P99: 900}})
 
 	found := examine(t, Options{NATS: s.ClientURL(), DNS: []string{"127.0.0.1:1"}})
 	found.says("nats/streams", Warning, "max_msgs is 100000")
+	found.says("nats/history", Critical, "MESH_EVENTS keeps 24h0m0s, and facts are published again once a day")
 	found.says("clusters/agents", Critical, "delta: no agent was ever heard of")
 	found.says("clusters/registries", Critical, "bronze: its file registry can't be read or trusted: catalog: 403")
 	found.says("clusters/takeovers", Critical, "delta: agents took over from each other 7 times in 15m0s: delta@one/1, stranger@two/2")
@@ -135,7 +142,8 @@ func TestASickStream(t *testing.T) {
 	found.says("readers/alarms", Warning, "amber withdrew much at once")
 	found.says("gateways/declared", Critical, "cobalt has no gateway")
 	found.says("gateways/reached", Critical, "amber/gw-1 is not reached")
-	found.says("gateways/reached", Warning, "bronze/gw-1, delta/gw-1")
+	found.says("gateways/reached", Warning, "delta/gw-1")
+	found.says("gateways/latency", Warning, "bronze/gw-1: a connection from _dns-two takes up to 900 ms")
 	found.says("clocks/agents", Critical, "agent of cobalt")
 	found.says("configuration/names", Warning, "have one name in DNS")
 	found.says("configuration/ports", Warning, "gateway port http is 80 in amber, 8080 in bronze")
@@ -143,6 +151,52 @@ func TestASickStream(t *testing.T) {
 	if found.report.Status.ExitCode() != 2 {
 		t.Errorf("the exit code is %d", found.report.Status.ExitCode())
 	}
+}
+
+// TestAnotherTimeThanNATS asks a real server by a way on which its clock becomes another one.
+func TestAnotherTimeThanNATS(t *testing.T) {
+	t.Parallel()
+	s, _ := streamtest.Streams(t)
+	url := "nats://" + aYearAhead(t, strings.TrimPrefix(s.ClientURL(), "nats://"))
+	e := examine(t, Options{NATS: url, DNS: []string{"127.0.0.1:1"}}, Clocks)
+	e.says("clocks/here", Critical, "the clock of NATS against this machine's: 87")
+}
+
+// aYearAhead passes connections on to a NATS server, and makes its clock a year faster: in
+// what comes from there this year is the next one. It returns where it listens.
+func aYearAhead(t *testing.T, server string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	is, next := strconv.Itoa(time.Now().UTC().Year())+"-", strconv.Itoa(time.Now().UTC().Year()+1)+"-"
+	wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			up, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = client.Close()
+				return
+			}
+			wg.Go(func() { _, _ = io.Copy(up, client); _ = up.Close() })
+			wg.Go(func() {
+				defer client.Close()
+				for lines := bufio.NewReader(up); ; { // a date has no end of line in it
+					line, err := lines.ReadString('\n')
+					if _, wrote := io.WriteString(client, strings.ReplaceAll(line, is, next)); err != nil || wrote != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return l.Addr().String()
 }
 
 func TestAReplicaOffline(t *testing.T) {

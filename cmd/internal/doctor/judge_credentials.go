@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 )
 
@@ -30,7 +32,7 @@ func judgeEnd(what string, until, now time.Time, fix string) Finding {
 
 func judgeCredentials(f *Facts) []Finding {
 	const fix = "Make a new one (nsc generate creds), and put it in its place: it is read again at every reconnect."
-	var found []Finding
+	found := judgeOwn(f, fix)
 	switch c := f.Credentials; {
 	case c.Path == "":
 		if f.Rights.Err == nil && f.Rights.Expires > 0 {
@@ -46,8 +48,40 @@ func judgeCredentials(f *Facts) []Finding {
 	return found
 }
 
+// judgeOwn judges the credentials of the daemons whose configurations are named.
+func judgeOwn(f *Facts, fix string) []Finding {
+	var found []Finding
+	for _, c := range f.Configs {
+		switch own := c.Credentials; {
+		case own.Path == "":
+		case own.Err != nil:
+			found = append(found, notRead(own.Path, c, own.Err))
+		default:
+			found = append(found, judgeEnd(fmt.Sprintf("%s (user %s), of %s", own.Path, own.User, c.Path), own.Expires, f.Local, fix))
+		}
+	}
+	return found
+}
+
+// notRead judges a file that a configuration names. It may be on the daemon's machine only.
+func notRead(path string, c Config, err error) Finding {
+	if _, missing := errors.AsType[*fs.PathError](err); missing {
+		return unknown("Run seamark doctor where the daemon runs, as somebody who may read it.", "%s, of %s: %v", path, c.Path, err)
+	}
+	return critical("Put the right file in its place: NATS would refuse the daemon.", "%s, of %s: %v", path, c.Path, err)
+}
+
 func judgeCertificates(f *Facts) []Finding {
 	var found []Finding
+	for _, c := range f.Configs {
+		switch own := c.Certificate; {
+		case own.Where == "":
+		case own.Err != nil:
+			found = append(found, notRead(own.Where, c, own.Err))
+		default:
+			found = append(found, judgeEnd(fmt.Sprintf("the certificate %s (%s), of %s", own.Where, own.Subject, c.Path), own.Until, f.Local, "Renew it, in its place: it is read again at every reconnect."))
+		}
+	}
 	for _, c := range f.Certs {
 		switch {
 		case c.Err != nil:

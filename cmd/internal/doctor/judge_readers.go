@@ -10,7 +10,7 @@ import (
 // Metrics of global-dns that tell what its status does not.
 const (
 	checkpointAge     = "seamark_checkpoint_age_seconds"
-	checkpointFailing = "seamark_checkpoint_failures_total"
+	checkpointFailing = "seamark_checkpoint_failing" // told where checkpoints are wanted
 	viewCutOff        = "seamark_view_cut_off"
 	clustersInherited = "seamark_clusters_inherited"
 	oldCheckpoint     = 15 * time.Minute // one is written every ten minutes at least
@@ -142,22 +142,36 @@ func isStale(extended string) bool { return strings.HasPrefix(extended, "3 ") }
 
 func judgeCheckpoint(f *Facts) []Finding {
 	const fix = "Look at its log: is the disk full, or read-only?"
-	var found []Finding
+	var found, without []Finding
 	young := 0
 	for _, r := range f.answering() {
 		age, written := r.Metrics[checkpointAge]
-		switch failures := r.Metrics[checkpointFailing]; {
-		case !written && failures > 0:
-			found = append(found, warning(fix, "%s can write no checkpoint: restarted while NATS is away, it would know nothing", r.URL))
-		case !written: // none is wanted, or it has just begun
-		case seconds(age) > oldCheckpoint:
+		failing, wanted := r.Metrics[checkpointFailing]
+		_, told := r.Metrics[viewCutOff] // every replica has it: else its metrics can't be read
+		loses := "it would know nothing"
+		if written {
+			loses = fmt.Sprintf("it would answer what it knew %v ago", rounded(seconds(age)))
+		}
+		switch {
+		case !told:
+		case failing > 0 && r.Metrics[viewCutOff] > 0:
+			found = append(found, critical(fix+" Do not restart it before.", "%s can write no checkpoint, and is cut off from the stream: restarted now, %s", r.URL, loses))
+		case failing > 0:
+			found = append(found, warning(fix, "%s can write no checkpoint: restarted while NATS is away, %s", r.URL, loses))
+		case written && seconds(age) > oldCheckpoint:
 			found = append(found, warning(fix, "%s has written its latest checkpoint %v ago", r.URL, rounded(seconds(age))))
-		default:
+		case written:
 			young++
+		case wanted:
+			without = append(without, healthy("%s has written no checkpoint yet", r.URL))
+		default:
+			none := healthy("%s keeps no checkpoint, as configured: restarted while NATS is away, it knows nothing", r.URL)
+			none.Fix = "With checkpoint.path it would answer from the file at once."
+			without = append(without, none)
 		}
 	}
 	if len(found) == 0 && young > 0 {
 		found = append(found, healthy("%s young", plural(young, "checkpoint is", "checkpoints are")))
 	}
-	return found
+	return append(found, without...)
 }

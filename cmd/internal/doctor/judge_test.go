@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -164,7 +165,15 @@ var ailments = map[string]ailment{
 		f.Readers[0].Metrics[viewCutOff], f.Readers[0].Said = 1, "ready, and stale for 9s: no word from NATS"
 	}},
 	"an old checkpoint": {"readers/checkpoint", Warning, "1h0m0s ago", func(f *Facts) { f.Readers[1].Metrics[checkpointAge] = 3600 }},
-	"no checkpoint":     {"readers/checkpoint", Warning, "can write no checkpoint", func(f *Facts) { f.Readers[1].Metrics = map[string]float64{checkpointFailing: 2} }},
+	"no checkpoint": {"readers/checkpoint", Warning, "can write no checkpoint: restarted while NATS is away, it would know nothing", func(f *Facts) {
+		f.Readers[1].Metrics = map[string]float64{checkpointFailing: 1, viewCutOff: 0}
+	}},
+	"none since a minute": {"readers/checkpoint", Warning, "it would answer what it knew 1m0s ago", func(f *Facts) {
+		f.Readers[1].Metrics = map[string]float64{checkpointFailing: 1, checkpointAge: 60, viewCutOff: 0}
+	}},
+	"no checkpoint and no NATS": {"readers/checkpoint", Critical, "is cut off from the stream", func(f *Facts) {
+		f.Readers[1].Metrics = map[string]float64{checkpointFailing: 1, checkpointAge: 60, viewCutOff: 1}
+	}},
 	"no observer":       {"readers/observer", Warning, "nobody is the observer since 40s", lease(registry.Observer, func(l *Lease) { l.Stored = now.Add(-40 * time.Second) })},
 	"never an observer": {"readers/observer", Warning, "ever heard of", func(f *Facts) { delete(f.Signs.Leases, registry.Observer) }},
 	"two observers":     {"readers/observer", Warning, "2 replicas say", func(f *Facts) { f.Readers[1].Status.Observer.Leading = true }},
@@ -186,18 +195,28 @@ var ailments = map[string]ailment{
 	"no transfer":        {"dns/transfers", Warning, "refuses", func(f *Facts) { f.Transfers = "allowed" }},
 	"transfer not known": {"dns/transfers", Unknown, "refused", func(f *Facts) { f.DNS[0].TransferErr = errAway }},
 
-	"no gateway":           {"gateways/declared", Critical, "cobalt has no gateway", changed(func(h *history) { h.cluster("cobalt") })},
-	"nobody reaches it":    {"gateways/reached", Critical, "amber/gw-1 is not reached (2 of 2 vantage points): _dns-one: connection refused; _dns-two: connection refused; its own agent reaches it", unreached("amber", "", "_dns-one", "_dns-two")},
-	"one of two gateways":  {"gateways/reached", Warning, "bronze/gw-2 is not reached", unreached("bronze", "gw-2", "_dns-one", "_dns-two")},
-	"from one place":       {"gateways/reached", Warning, "from 1 of 2 vantage points", unreached("amber", "", "_dns-one")},
-	"never probed":         {"gateways/reached", Warning, "amber/gw-1, bronze/gw-1, bronze/gw-2", func(f *Facts) { f.Signs.Reports = nil }},
-	"reports too old":      {"gateways/reached", Warning, "nobody but their own", func(f *Facts) { f.Streams.Now = now.Add(time.Minute); fresh(f) }},
-	"a long way":           {"gateways/latency", Warning, "up to 900 ms", func(f *Facts) { f.Signs.Reports[0].Gateways[0].Latency.P99 = 900 }},
-	"credentials expired":  {"credentials/credentials", Critical, "has expired", func(f *Facts) { f.Credentials.Expires = now.Add(-time.Hour) }},
-	"expire in six days":   {"credentials/credentials", Critical, "in 6 days", func(f *Facts) { f.Credentials.Expires = now.Add(6 * 24 * time.Hour) }},
-	"expire in 20 days":    {"credentials/credentials", Warning, "in 20 days", func(f *Facts) { f.Credentials.Expires = now.Add(20 * 24 * time.Hour) }},
-	"no such credentials":  {"credentials/credentials", Critical, "refused", func(f *Facts) { f.Credentials.Err = errAway }},
-	"told to end":          {"credentials/credentials", Warning, "in 20 days", func(f *Facts) { f.Credentials, f.Rights.Expires = File{}, 20*24*time.Hour }},
+	"no gateway":          {"gateways/declared", Critical, "cobalt has no gateway", changed(func(h *history) { h.cluster("cobalt") })},
+	"nobody reaches it":   {"gateways/reached", Critical, "amber/gw-1 is not reached (2 of 2 vantage points): _dns-one: connection refused; _dns-two: connection refused; its own agent reaches it", unreached("amber", "", "_dns-one", "_dns-two")},
+	"one of two gateways": {"gateways/reached", Warning, "bronze/gw-2 is not reached", unreached("bronze", "gw-2", "_dns-one", "_dns-two")},
+	"from one place":      {"gateways/reached", Warning, "from 1 of 2 vantage points", unreached("amber", "", "_dns-one")},
+	"never probed":        {"gateways/reached", Warning, "amber/gw-1, bronze/gw-1, bronze/gw-2", func(f *Facts) { f.Signs.Reports = nil }},
+	"reports too old":     {"gateways/reached", Warning, "nobody but their own", func(f *Facts) { f.Streams.Now = now.Add(time.Minute); fresh(f) }},
+	"a long way":          {"gateways/latency", Warning, "up to 900 ms", func(f *Facts) { f.Signs.Reports[0].Gateways[0].Latency.P99 = 900 }},
+	"credentials expired": {"credentials/credentials", Critical, "has expired", func(f *Facts) { f.Credentials.Expires = now.Add(-time.Hour) }},
+	"expire in six days":  {"credentials/credentials", Critical, "in 6 days", func(f *Facts) { f.Credentials.Expires = now.Add(6 * 24 * time.Hour) }},
+	"expire in 20 days":   {"credentials/credentials", Warning, "in 20 days", func(f *Facts) { f.Credentials.Expires = now.Add(20 * 24 * time.Hour) }},
+	"no such credentials": {"credentials/credentials", Critical, "refused", func(f *Facts) { f.Credentials.Err = errAway }},
+	"told to end":         {"credentials/credentials", Warning, "in 20 days", func(f *Facts) { f.Credentials, f.Rights.Expires = File{}, 20*24*time.Hour }},
+	"a daemon's, in 20 days": {"credentials/credentials", Warning, "amber.creds (user amber), of edge-sync.yaml expires in 20 days", func(f *Facts) {
+		f.Configs[1].Credentials = File{Path: "amber.creds", User: "amber", Expires: now.Add(20 * 24 * time.Hour)}
+	}},
+	"a daemon's, elsewhere": {"credentials/credentials", Unknown, "no such file", func(f *Facts) {
+		_, err := os.Open("nowhere.creds")
+		f.Configs[1].Credentials = File{Path: "nowhere.creds", Err: err}
+	}},
+	"a daemon's certificate": {"credentials/certificates", Critical, "amber.pem (CN=amber), of edge-sync.yaml has expired", func(f *Facts) {
+		f.Configs[1].Certificate = Certificate{Where: "amber.pem", Subject: "CN=amber", Until: now.Add(-time.Hour)}
+	}},
 	"a certificate ending": {"credentials/certificates", Warning, "CN=n1", func(f *Facts) { f.Certs[0].Until = now.Add(20 * 24 * time.Hour) }},
 	"one that has ended":   {"credentials/certificates", Critical, "has expired", func(f *Facts) { f.Certs[0].Until = now.Add(-time.Hour) }},
 	"one that is not seen": {"credentials/certificates", Unknown, "refused", func(f *Facts) { f.Certs[0].Err = errAway }},
@@ -334,6 +353,23 @@ func TestWhatIsNotKnownIsNotHealthy(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoCheckpointIsTold: none is kept unless one is configured, which is no fault.
+func TestNoCheckpointIsTold(t *testing.T) {
+	f := sound()
+	f.Readers[0].Metrics = map[string]float64{viewCutOff: 0}
+	f.Readers[1].Metrics = map[string]float64{viewCutOff: 0, checkpointFailing: 0}
+	found := judgeCheckpoint(f)
+	if worst(found) != Healthy || len(found) != 2 {
+		t.Fatalf("%+v", found)
+	}
+	if !strings.Contains(found[0].Description, "keeps no checkpoint") || !strings.Contains(found[0].Fix, "checkpoint.path") {
+		t.Errorf("%+v", found[0])
+	}
+	if !strings.Contains(found[1].Description, "no checkpoint yet") {
+		t.Errorf("%+v", found[1])
 	}
 }
 
