@@ -21,20 +21,63 @@ func At(ctx context.Context, h History, m Moment) (*registry.View, error) {
 	return at(ctx, h, m, fewMessages)
 }
 
+// Stood is what stood at a moment.
+type Stood struct {
+	View   *registry.View
+	Unused []Unused // facts whose latest message can't be used, by its sequence: of each an older message stands, or none
+
+	redacted map[registry.Fact]int
+}
+
+// Unused is a message that took nothing away from what stood before it.
+type Unused struct {
+	Sequence uint64
+	Fact     registry.Fact
+	Reason   string // countable: not-json, schema, foreign, fenced …
+	Detail   string
+}
+
+// Redacted returns how many metadata pairs of a service its agent withheld in a cluster.
+func (s Stood) Redacted(cluster registry.ClusterID, key registry.ServiceKey) int {
+	return s.redacted[registry.Fact{Writer: registry.Writer(cluster), Kind: registry.KindService, Service: key}]
+}
+
+// StoodAt is [At], or [ServiceAt] where a key is given, and tells what could not be used.
+func StoodAt(ctx context.Context, h History, m Moment, key registry.ServiceKey) (Stood, error) {
+	f, err := foldingAt(ctx, h, m, key, fewMessages)
+	if err != nil {
+		return Stood{}, err
+	}
+	return f.stood(), nil
+}
+
 // at is At, and reads whole what has fewer messages.
 func at(ctx context.Context, h History, m Moment, few uint64) (*registry.View, error) {
-	return intact(ctx, h, m, func(h History, span Span) (*registry.View, error) { return viewAt(ctx, h, span, m, few) })
+	f, err := foldingAt(ctx, h, m, registry.ServiceKey{}, few)
+	if err != nil {
+		return nil, err
+	}
+	return f.view(), nil
+}
+
+func foldingAt(ctx context.Context, h History, m Moment, key registry.ServiceKey, few uint64) (*folding, error) {
+	return intact(ctx, h, m, func(h History, span Span) (*folding, error) {
+		if key == (registry.ServiceKey{}) {
+			return wholeAt(ctx, h, span, m, few)
+		}
+		return serviceAt(ctx, h, span, m, key)
+	})
 }
 
 // intact answers a question about a moment from what stands behind the last hole before it,
 // and asks again when reading has found another one: damage shows when it is read.
-func intact(ctx context.Context, h History, m Moment, answer func(History, Span) (*registry.View, error)) (*registry.View, error) {
+func intact(ctx context.Context, h History, m Moment, answer func(History, Span) (*folding, error)) (*folding, error) {
 	for {
 		span, part, err := within(ctx, h, m)
 		if err != nil {
 			return nil, err
 		}
-		view, err := answer(part, span)
+		f, err := answer(part, span)
 		if err != nil {
 			return nil, err
 		}
@@ -43,18 +86,14 @@ func intact(ctx context.Context, h History, m Moment, answer func(History, Span)
 			return nil, err
 		}
 		if now.behind(m.Sequence) <= max(span.behind(m.Sequence), span.First) {
-			return view, nil
+			return f, nil
 		}
 	}
 }
 
-func viewAt(ctx context.Context, h History, span Span, m Moment, few uint64) (*registry.View, error) {
+func wholeAt(ctx context.Context, h History, span Span, m Moment, few uint64) (*folding, error) {
 	if !span.Whole() {
-		f, err := prove(ctx, h, span, m)
-		if err != nil {
-			return nil, err
-		}
-		return f.view(), nil
+		return prove(ctx, h, span, m)
 	}
 	f := newFolding(h, m.Sequence)
 	read := func(ctx context.Context) iter.Seq2[registry.Stored, error] { return h.Latest(ctx, m.Sequence+1) }
@@ -72,7 +111,7 @@ func viewAt(ctx context.Context, h History, span Span, m Moment, few uint64) (*r
 	if err := f.look(ctx); err != nil {
 		return nil, fmt.Errorf("the registry at #%d: %w", m.Sequence, err)
 	}
-	return f.view(), nil
+	return f, nil
 }
 
 // errFiltered is why nothing is exact in a history of some subjects.
@@ -108,10 +147,11 @@ func within(ctx context.Context, h History, m Moment) (Span, History, error) {
 // other services it knows nothing, also not of one whose name comes to the same labels.
 // It reads only what it needs.
 func ServiceAt(ctx context.Context, h History, m Moment, key registry.ServiceKey) (*registry.View, error) {
-	return intact(ctx, h, m, func(h History, span Span) (*registry.View, error) { return serviceAt(ctx, h, span, m, key) })
+	s, err := StoodAt(ctx, h, m, key)
+	return s.View, err
 }
 
-func serviceAt(ctx context.Context, h History, span Span, m Moment, key registry.ServiceKey) (*registry.View, error) {
+func serviceAt(ctx context.Context, h History, span Span, m Moment, key registry.ServiceKey) (*folding, error) {
 	if !span.Whole() && !proven(h, span, m) {
 		if _, err := prove(ctx, h, span, m); err != nil {
 			return nil, err
@@ -132,7 +172,7 @@ func serviceAt(ctx context.Context, h History, span Span, m Moment, key registry
 	if err := f.look(ctx); err != nil {
 		return nil, fmt.Errorf("%s at #%d: %w", key, m.Sequence, err)
 	}
-	return f.view(), nil
+	return f, nil
 }
 
 // anyCluster stands for every cluster in a subject that is made to become a filter.

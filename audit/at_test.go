@@ -202,3 +202,41 @@ func TestServiceAtRemembersWhatWasProven(t *testing.T) {
 		t.Error("what was proven counts although it is lost")
 	}
 }
+
+// However it is read, what could not be used is the same: the latest message of a fact.
+func TestStoodTellsWhatCouldNotBeUsed(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(4) {
+		m := newMesh(seed, 3)
+		m.noise = true
+		m.start()
+		m.hours(60, true)
+		seen := false
+		for range 20 {
+			to := 1 + m.Uint64N(uint64(len(m.all)))
+			var told [2]string
+			for n, few := range []uint64{fewMessages, 0} {
+				f, err := foldingAt(t.Context(), &m.tape, m.moment(to), registry.ServiceKey{}, few)
+				if err != nil {
+					t.Fatal(err)
+				}
+				stood := f.stood()
+				told[n] = fmt.Sprint(stood.Unused)
+				for _, u := range stood.Unused {
+					seen = true
+					for _, s := range m.all[u.Sequence:to] {
+						if s.Subject == m.all[u.Sequence-1].Subject {
+							t.Errorf("seed %d, #%d: #%d stands behind #%d, which can't be used", seed, to, s.Sequence, u.Sequence)
+						}
+					}
+				}
+			}
+			if told[0] != told[1] {
+				t.Errorf("seed %d, #%d: read whole %s, by the latest %s", seed, to, told[0], told[1])
+			}
+		}
+		if !seen {
+			t.Errorf("seed %d: all could be used: this test shows nothing", seed)
+		}
+	}
+}

@@ -67,9 +67,10 @@ type blaming struct {
 	fences  []registry.Fence // of the cluster
 }
 
-// void reports whether a message was stored by an agent that had lost its epoch.
-func (b *blaming) void(e Entry) bool {
-	return slices.ContainsFunc(b.fences, func(f registry.Fence) bool { return f.Epoch > e.Epoch && e.Sequence > f.Sequence })
+// teller returns one that passes over what is void. That a record of an epoch is, the fences
+// say as well.
+func (b *blaming) teller(w registry.Writer) *teller {
+	return newTeller(&fencing{fold: registry.NewFold(), fences: map[registry.Writer][]registry.Fence{w: b.fences}})
 }
 
 // instances walks back from the record that stands until every instance is explained.
@@ -115,7 +116,7 @@ func (b *blaming) walk(ctx context.Context, fact registry.Fact, from uint64, ori
 		return err
 	}
 	open, formed := make(map[int]values, len(origins)), make(map[int]bool, len(origins))
-	teller := newTeller()
+	teller := b.teller(fact.Writer)
 	next := from + 1
 	for steps := 0; ; steps++ {
 		s, found, err := storedBefore(ctx, b.history, subject, next)
@@ -130,7 +131,7 @@ func (b *blaming) walk(ctx context.Context, fact registry.Fact, from uint64, ori
 		}
 		next = s.Sequence
 		e := teller.tell(s)
-		if e.Event == nil || b.void(e) {
+		if e.Event == nil {
 			continue
 		}
 		for n := range origins {
@@ -149,7 +150,7 @@ func (b *blaming) walk(ctx context.Context, fact registry.Fact, from uint64, ori
 			break
 		}
 	}
-	if err := b.retell(ctx, subject, origins); err != nil {
+	if err := b.retell(ctx, fact.Writer, subject, origins); err != nil {
 		return err
 	}
 	span, err := b.history.Span(ctx)
@@ -161,7 +162,7 @@ func (b *blaming) walk(ctx context.Context, fact registry.Fact, from uint64, ori
 }
 
 // retell tells the events again, forwards, so that they know what stood before them.
-func (b *blaming) retell(ctx context.Context, subject string, origins []Origin) error {
+func (b *blaming) retell(ctx context.Context, w registry.Writer, subject string, origins []Origin) error {
 	entries := map[uint64]Entry{}
 	for n := range origins {
 		for _, e := range []*Entry{&origins[n].Put, &origins[n].Formed} {
@@ -169,11 +170,9 @@ func (b *blaming) retell(ctx context.Context, subject string, origins []Origin) 
 				*e = told
 				continue
 			}
-			teller := newTeller()
-			if s, found, err := storedBefore(ctx, b.history, subject, e.Sequence); err != nil {
+			teller := b.teller(w)
+			if _, err := teller.recall(ctx, b.history, subject, e.Sequence); err != nil {
 				return err
-			} else if found {
-				teller.tell(s)
 			}
 			s, found, err := storedBefore(ctx, b.history, subject, e.Sequence+1)
 			if err != nil {

@@ -79,7 +79,7 @@ type Entry struct {
 	Data     map[string]string `json:"data,omitempty"`     // of a note
 	Unusable *Unusable         `json:"unusable,omitempty"`
 
-	// Event is the whole of it; nil when it is unreadable. It is shared: don't change it.
+	// Event is the whole of it; nil when it is unreadable, or void. It is shared: don't change it.
 	Event *registry.Event `json:"-"`
 }
 

@@ -29,8 +29,8 @@ type Query struct {
 // error; what can't be understood is no error but an entry of the kind [Unreadable].
 // Where the earlier state of what changed can be known, changes tell old values too.
 //
-// A Since before the history's beginning is a [*TooEarlyError] before the first entry,
-// unless nothing ever stood before that.
+// A Since or an Until before the history's beginning is a [*TooEarlyError] before the first
+// entry, unless nothing ever stood before that.
 func Log(ctx context.Context, h History, q Query) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		l, err := newLogging(ctx, h, q)
@@ -50,16 +50,16 @@ type logging struct {
 	Query
 	Range
 	history History
-	first   uint64 // of the history
-	teller  *teller
-	subject string // of the service that is asked for
-	left    int    // entries that may still be yielded; negative: any number
+	first   uint64  // of the history
+	teller  *teller // nil until something is read
+	subject string  // of the service that is asked for
+	left    int     // entries that may still be yielded; negative: any number
 
 	mostHeld int // bytes, while the newest are looked for
 }
 
 func newLogging(ctx context.Context, h History, q Query) (*logging, error) {
-	l := &logging{Query: q, history: h, teller: newTeller(), left: -1, mostHeld: mostHeld}
+	l := &logging{Query: q, history: h, left: -1, mostHeld: mostHeld}
 	if q.Limit > 0 {
 		l.left = q.Limit
 	}
@@ -91,14 +91,11 @@ func (l *logging) since(ctx context.Context, span Span) (uint64, error) {
 	case w.IsZero():
 		return span.First, nil
 	case w.Sequence > span.Last+1:
-		return 0, fmt.Errorf("%s is not written yet: the latest message is #%d", w, span.Last)
+		return 0, &NotYetError{fmt.Sprintf("%s is not written yet: the latest message is #%d", w, span.Last)}
 	case future != nil:
 		return 0, future
-	case !span.Empty() && !span.Whole() && (w.Sequence > 0 && w.Sequence < span.First || w.Sequence == 0 && w.Time.Before(span.Begin)):
-		return 0, &TooEarlyError{
-			Asked: w.String(), Earliest: Moment{Sequence: span.First, Time: span.Begin},
-			Reason: "it is before the history's beginning; what is older has aged out, or is not among what is read",
-		}
+	case !span.Empty() && !span.Whole() && span.starts(w):
+		return 0, span.tooEarly(w, reasonLost)
 	case w.Sequence > 0:
 		return max(w.Sequence, span.First), nil
 	}
@@ -111,6 +108,8 @@ func (l *logging) until(ctx context.Context, span Span) (uint64, error) {
 	switch {
 	case w.IsZero():
 		return max(span.Last, 1), nil
+	case !span.Empty() && !span.Whole() && span.starts(w): // else that nothing was would be the answer
+		return 0, span.tooEarly(w, reasonLost)
 	case w.Sequence > 0:
 		return w.Sequence, nil
 	}
@@ -122,7 +121,7 @@ func (l *logging) until(ctx context.Context, span Span) (uint64, error) {
 }
 
 // filter translates the query as far as subjects can say it; the rest is looked at
-// entry by entry.
+// entry by entry. The records of epochs are always among it: they tell what is void.
 func (l *logging) filter() error {
 	treeOfAny, err := treeOf(anyCluster)
 	if err != nil {
@@ -130,12 +129,16 @@ func (l *logging) filter() error {
 	}
 	root, _, _ := strings.Cut(treeOfAny, anyCluster+".")
 	operator, observer := root+string(registry.Operator)+".", root+string(registry.Observer)+"."
+	epochs, err := everyEpoch()
+	if err != nil {
+		return err
+	}
 	switch {
 	case l.Service != (registry.ServiceKey{}):
 		if l.subject, err = serviceSubject(l.Service, l.Cluster); err != nil {
 			return err
 		}
-		l.Filter = []string{l.subject}
+		l.Filter = []string{l.subject, epochs}
 		labels := l.Service.Labels()
 		if len(l.Kinds) == 0 || slices.Contains(l.Kinds, Order) {
 			l.Filter = append(l.Filter, operator+"order.drain."+labels.Name+"."+labels.Namespace+".*")
@@ -145,9 +148,11 @@ func (l *logging) filter() error {
 		if err != nil {
 			return err
 		}
-		l.Filter = []string{tree, operator + "order.>", observer + "state." + string(l.Cluster)}
+		l.Filter = []string{tree, operator + "order.>", observer + "state." + string(l.Cluster), observer + string(registry.KindEpoch)}
 	default:
-		l.Filter = filtersOf(l.Kinds, root, operator, observer)
+		if l.Filter = filtersOf(l.Kinds, root, operator, observer); len(l.Filter) > 0 && !slices.Contains(l.Filter, epochs) {
+			l.Filter = append(l.Filter, epochs)
+		}
 	}
 	return nil
 }
@@ -171,6 +176,9 @@ func filtersOf(kinds []Kind, root, operator, observer string) (filters []string)
 
 // wants reports whether an entry is asked for.
 func (l *logging) wants(e *Entry) bool {
+	if l.subject != "" && e.Fact == string(registry.KindEpoch) {
+		return false
+	}
 	return (l.Cluster == "" || e.Cluster == l.Cluster) && (len(l.Kinds) == 0 || slices.Contains(l.Kinds, e.Kind))
 }
 
@@ -179,6 +187,11 @@ func (l *logging) read(ctx context.Context, r Range, yield func(Entry, error) bo
 	if !r.Follow && r.From > r.To {
 		return nil
 	}
+	teller, err := l.tellerFrom(ctx, r.From)
+	if err != nil {
+		return err
+	}
+	l.teller = teller
 	for s, err := range l.history.Read(ctx, r) {
 		if err != nil {
 			return err
@@ -217,16 +230,20 @@ func (l *logging) recall(ctx context.Context, s registry.Stored) error {
 	if _, known := l.teller.before[fact]; known {
 		return nil
 	}
-	m, found, err := lastBefore(ctx, l.history, s.Subject, s.Sequence)
-	switch {
-	case err != nil:
-		return err
-	case found && m.Event != nil:
-		l.teller.before[fact] = m.Event
-	case !found && l.wholeBefore():
+	none, err := l.teller.recall(ctx, l.history, s.Subject, s.Sequence)
+	if err == nil && none && l.wholeBefore() {
 		l.teller.before[fact] = &registry.Event{Service: &registry.ServiceState{}}
 	}
-	return nil
+	return err
+}
+
+// tellerFrom returns a teller for what is read from a sequence on.
+func (l *logging) tellerFrom(ctx context.Context, sequence uint64) (*teller, error) {
+	if sequence <= l.first {
+		return newTeller(newFencing(registry.NewFold())), nil
+	}
+	f, err := fencesBefore(ctx, l.history, sequence)
+	return newTeller(f), err
 }
 
 // wholeBefore reports whether what is not found before a message never was.
@@ -249,14 +266,24 @@ func (l *logging) newest(ctx context.Context, yield func(Entry, error) bool) err
 			from = to - size + 1
 		}
 		part := holding{most: l.mostHeld - kept.bytes, over: kept.over}
-		look := newTeller()
+		look, err := l.tellerFrom(ctx, from)
+		if err != nil {
+			return err
+		}
 		for s, err := range l.history.Read(ctx, Range{From: from, To: to, Filter: l.Filter}) {
 			if err != nil {
 				return err
 			}
-			if e := look.tell(s); l.wants(&e) {
+			e := look.tell(s)
+			if e.Unusable != nil && e.Unusable.Reason == reasonFenced { // what made it void may not be held
+				s.Refused = &registry.Refusal{Reason: e.Unusable.Reason, Detail: e.Unusable.Detail}
+			}
+			if l.wants(&e) {
 				part.add(s, l.left)
 			}
+		}
+		if l.teller == nil { // what it knows of epochs goes to the end, and so for all before it
+			l.teller = newTeller(look.fencing)
 		}
 		kept.before(part)
 		kept.cut(l.left)

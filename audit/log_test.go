@@ -146,6 +146,29 @@ func TestLogTellsWhoWhatAndWhen(t *testing.T) {
 	}
 }
 
+// The number of what an agent withheld is all that is known of it.
+func TestWhatWasRedactedIsTold(t *testing.T) {
+	t.Parallel()
+	m := newMesh(1, 1)
+	key := registry.ServiceKey{Namespace: "shop", Name: "orders"}
+	m.takeover(m.agents[0])
+	for _, redacted := range []int{0, 3} {
+		s := registry.Service{Key: key, Redacted: redacted}
+		m.publish(m.agents[0], registry.CauseChange, registry.NewServiceState(key, &s))
+	}
+	m.raw(m.now, "mesh.v1.c0.svc.shop.orders", nil, []byte("not JSON"))
+	for at, want := range map[uint64]int{2: 0, 3: 3, 4: 3} {
+		if e := logOf(t, &m.tape, Query{})[at-1]; at < 4 && e.Redacted != want {
+			t.Errorf("#%d tells that %d were redacted, want %d", at, e.Redacted, want)
+		}
+		for _, asked := range []registry.ServiceKey{key, {}} {
+			if stood, err := StoodAt(t.Context(), &m.tape, m.moment(at), asked); err != nil || stood.Redacted("c0", key) != want {
+				t.Errorf("at #%d, %v, %d stand redacted, %v; want %d", at, asked, stood.Redacted("c0", key), err, want)
+			}
+		}
+	}
+}
+
 // Where the state before is gone, the event's own words are told, and that they are all.
 func TestLogAfterTheBeginningHasAgedOut(t *testing.T) {
 	t.Parallel()
@@ -156,9 +179,16 @@ func TestLogAfterTheBeginningHasAgedOut(t *testing.T) {
 	if len(e.Changes) != 1 || !slices.Equal(e.Changes[0].Fields, want) {
 		t.Errorf("#6 is told as %s", text(t, e))
 	}
-	for _, err := range Log(t.Context(), &m.tape, Query{Since: When{Sequence: 2}}) {
-		if early, ok := errors.AsType[*TooEarlyError](err); !ok || early.Earliest.Sequence != 5 {
-			t.Errorf("Log since #2 is %v, want a refusal that names #5", err)
+	for _, q := range []Query{{Since: When{Sequence: 2}}, {Until: When{Sequence: 2}}, {Until: When{Time: m.all[1].Time}}, {Until: When{Sequence: 2}, Limit: 5, Newest: true}} {
+		told := false
+		for _, err := range Log(t.Context(), &m.tape, q) {
+			if early, ok := errors.AsType[*TooEarlyError](err); !ok || early.Earliest.Sequence != 5 {
+				t.Errorf("Log(%+v) is %v, want a refusal that names #5", q, err)
+			}
+			told = true
+		}
+		if !told {
+			t.Errorf("Log(%+v) says that nothing was, and that is not known", q)
 		}
 	}
 	for _, q := range []Query{{Since: When{Sequence: 99}}, {Follow: true, Until: When{Sequence: 6}}, {Since: When{Time: m.now.Add(time.Hour), Asked: m.now}}} {

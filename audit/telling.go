@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,16 +16,32 @@ const rememberedStates = 50_000
 // teller makes entries of messages. One goroutine uses it.
 type teller struct {
 	decoder *stream.StoredDecoder
+	fencing *fencing
 	before  map[registry.Fact]*registry.Event // the state before the next message
 }
 
-func newTeller() *teller {
-	return &teller{decoder: stream.NewStoredDecoder(), before: map[registry.Fact]*registry.Event{}}
+func newTeller(f *fencing) *teller {
+	return &teller{decoder: stream.NewStoredDecoder(), fencing: f, before: map[registry.Fact]*registry.Event{}}
 }
 
 // tell makes the entry of a message, and remembers what it states.
 func (t *teller) tell(s registry.Stored) Entry {
+	void, judged := s.Refused.(*registry.Refusal) // by whoever read it before: see [logging.newest]
+	if judged {
+		s.Refused = nil
+	}
 	m := t.decoder.Decode(s)
+	if !judged {
+		void = t.fencing.judge(m)
+	}
+	if m.Refused == nil {
+		m.Refused = void
+	}
+	return t.told(s, m)
+}
+
+// told is tell for a message that was decoded and judged.
+func (t *teller) told(s registry.Stored, m registry.Message) Entry {
 	e := Entry{
 		Sequence: s.Sequence, Stored: s.Time, Fact: string(m.Fact.Kind), Writer: m.Fact.Writer, Target: m.Fact.Name,
 		Epoch: m.Epoch, Revision: m.Revision, Event: m.Event,
@@ -40,6 +57,9 @@ func (t *teller) tell(s registry.Stored) Entry {
 		e.ID = clip(ids[0])
 	}
 	if m.Refused != nil || m.Event == nil {
+		if e.Event != nil { // it can be read, and counts for nothing all the same
+			e.Agent, e.Made, e.Event = e.Event.Agent, e.Event.Time, nil
+		}
 		e.Kind, e.Unusable = Unreadable, &Unusable{Reason: "unknown", Bytes: len(s.Body)}
 		if m.Refused != nil {
 			e.Unusable.Reason, e.Unusable.Detail = m.Refused.Reason, m.Refused.Detail
@@ -52,6 +72,26 @@ func (t *teller) tell(s registry.Stored) Entry {
 		t.before[m.Fact] = m.Event
 	}
 	return e
+}
+
+// mostRecalled bounds how many messages that can't be used are passed over to find out what
+// stood before one.
+const mostRecalled = 1000
+
+// recall remembers what a subject said last before a sequence. None says that it had said
+// nothing that can be used.
+func (t *teller) recall(ctx context.Context, h History, subject string, before uint64) (none bool, err error) {
+	for range mostRecalled {
+		s, found, err := storedBefore(ctx, h, subject, before)
+		if err != nil || !found {
+			return !found, err
+		}
+		if t.tell(s).Event != nil {
+			return false, nil
+		}
+		before = s.Sequence
+	}
+	return false, nil
 }
 
 // printable shortens a subject, which anybody may have written.

@@ -24,7 +24,7 @@ func (w When) IsZero() bool { return w.Sequence == 0 && w.Time.IsZero() }
 // future refuses a time that had not come when it was asked for.
 func (w When) future() error {
 	if w.Sequence == 0 && !w.Asked.IsZero() && w.Time.After(w.Asked) {
-		return fmt.Errorf("%s is in the future: it is %s now", w, stamp(w.Asked))
+		return &NotYetError{fmt.Sprintf("%s is in the future: it is %s now", w, stamp(w.Asked))}
 	}
 	return nil
 }
@@ -62,6 +62,14 @@ func ParseWhen(text string, now time.Time) (When, error) {
 		return When{Time: t, Asked: now}, nil
 	}
 	return When{}, fmt.Errorf("%q is no point of time: write for example 2026-03-01T14:02:00Z, 2026-03-01, 14:02, yesterday 14:02, 2h ago, now or #912 (a sequence)", clip(text))
+}
+
+// Relative reports whether a text that [ParseWhen] reads names a distance from now, so that
+// it should be read by the clock of whoever has the history.
+func Relative(text string) bool {
+	plain := strings.ToLower(strings.Join(strings.Fields(text), " "))
+	_, ago := parseAgo(plain)
+	return ago || plain == "now"
 }
 
 // clock are the forms of a time of day; layouts those with a date and no zone.
@@ -177,15 +185,25 @@ func (s Span) reaches(when When) error {
 	case s.Empty():
 		return &TooEarlyError{Asked: when.String(), Reason: "the history is empty"}
 	case when.Sequence > s.Last:
-		return fmt.Errorf("%s is not written yet: the latest message is #%d, %s", when, s.Last, stamp(s.End))
-	case when.Sequence > 0 && when.Sequence < s.First, when.Sequence == 0 && when.Time.Before(s.Begin):
-		reason := "it is before the first message that was ever written"
-		if !s.Whole() {
-			reason = "it is before the history's beginning; what is older has aged out, or is not among what is read"
-		}
-		return &TooEarlyError{Asked: when.String(), Earliest: Moment{Sequence: s.First, Time: s.Begin}, Reason: reason}
+		return &NotYetError{fmt.Sprintf("%s is not written yet: the latest message is #%d, %s", when, s.Last, stamp(s.End))}
+	case s.starts(when) && s.Whole():
+		return s.tooEarly(when, "it is before the first message that was ever written")
+	case s.starts(when):
+		return s.tooEarly(when, reasonLost)
 	}
 	return when.future()
+}
+
+// reasonLost is why nothing is told of what was before the beginning of a history.
+const reasonLost = "it is before the history's beginning; what is older has aged out, or is not among what is read"
+
+// starts reports whether the history starts behind a point of time.
+func (s Span) starts(when When) bool {
+	return when.Sequence > 0 && when.Sequence < s.First || when.Sequence == 0 && when.Time.Before(s.Begin)
+}
+
+func (s Span) tooEarly(when When, reason string) *TooEarlyError {
+	return &TooEarlyError{Asked: when.String(), Earliest: Moment{Sequence: s.First, Time: s.Begin}, Reason: reason}
 }
 
 // storedAt is the moment of a message that stands in the history.
@@ -201,6 +219,13 @@ func storedAt(ctx context.Context, h History, sequence uint64) (Moment, error) {
 
 // stamp writes a time for a sentence.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// NotYetError says that a point of time had not come when it was asked for, or that a
+// sequence is not written yet.
+type NotYetError struct{ text string }
+
+// Error is one sentence.
+func (e *NotYetError) Error() string { return e.text }
 
 // TooEarlyError says that the history does not reach back to a moment, or not with all
 // that stood then.

@@ -109,3 +109,15 @@ func TestResolve(t *testing.T) {
 		t.Error("there is a moment in an empty history")
 	}
 }
+
+func TestRelative(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"now": true, " NOW ": true, "2h ago": true, "90s  ago": true, "1h30m ago": true, "3 days ago": true,
+		"14:02": false, "2026-03-01T14:02:00Z": false, "#912": false, "yesterday 14:02": false, "ago": false, "": false,
+	} {
+		if got := Relative(text); got != want {
+			t.Errorf("Relative(%q) = %v", text, got)
+		}
+	}
+}
