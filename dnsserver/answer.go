@@ -154,13 +154,15 @@ func (s *Server) notePanic(protocol Protocol, what string, query []byte, cause a
 	}
 }
 
-// seldom is true at most once in ten seconds, so that what a client can bring about
-// does not fill the disk. The zero value is ready; any number of goroutines may use it.
+// seldom is true at most once in ten seconds of the wall clock, whichever way that
+// goes, so that what a client can bring about does not fill the disk. The zero value is
+// ready; any number of goroutines may use it.
 type seldom struct{ last atomic.Int64 } // Unix seconds
 
 func (s *seldom) due(now time.Time) bool {
 	second, last := now.Unix(), s.last.Load()
-	return second-last >= 10 && s.last.CompareAndSwap(last, second)
+	apart := max(second, last) - min(second, last) // a clock that was set back must not silence the log until it has caught up
+	return apart >= 10 && s.last.CompareAndSwap(last, second)
 }
 
 // afterPanic answers SERVFAIL where the header can be read.
