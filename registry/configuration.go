@@ -7,7 +7,7 @@ import (
 )
 
 // NoteConfiguration is the kind of the [Note] by which an agent says under which
-// configuration it publishes. There is one when the revision is another than that of
+// configuration it publishes, and the observer under which it decides. There is one when the revision is another than that of
 // the last such note.
 const NoteConfiguration = "configuration"
 
@@ -23,7 +23,7 @@ const (
 // maxNoteFields leaves room for the names above.
 const maxNoteFields = MaxMetaPairs - 4
 
-// Configuration is what others may know of an agent's configuration. The zero value
+// Configuration is what others may know of a writer's configuration. The zero value
 // tells nothing.
 type Configuration struct {
 	Revision string            // equal for equal configurations; at most 64 bytes

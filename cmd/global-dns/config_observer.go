@@ -5,6 +5,7 @@ import (
 
 	"github.com/seamark-mesh/seamark/cmd/internal/config"
 	elected "github.com/seamark-mesh/seamark/liveness/observer"
+	"github.com/seamark-mesh/seamark/registry"
 )
 
 // Observer is the section about the observer, which decides which clusters are up.
@@ -41,7 +42,14 @@ func (o Observer) check(r *config.Report) {
 	}
 }
 
-// settings returns what may change while the observer runs.
+// settings returns what may change while the observer runs. The history is told of this
+// section alone: of the others each replica has its own, and no state follows from them.
 func (o Observer) settings() elected.Settings {
-	return elected.Settings{Lapse: o.Lapse, DownAfter: o.DownAfter, Failback: o.Failback, ReportAge: o.ReportAge}
+	d := config.Describe(struct {
+		Observer Observer `yaml:"observer"`
+	}{o})
+	return elected.Settings{
+		Lapse: o.Lapse, DownAfter: o.DownAfter, Failback: o.Failback, ReportAge: o.ReportAge,
+		Configuration: registry.Configuration{Revision: d.Revision(), Fields: d.Fields()},
+	}
 }

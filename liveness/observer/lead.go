@@ -22,6 +22,7 @@ type leader struct {
 	fences   []registry.Fence
 	epochDue time.Time // when its record is to be repeated
 	met      bool      // a View has shown the epoch
+	heard    bool      // what the history says of the configuration is known
 
 	goneAfter time.Duration // half of the history's age; 0: it has no end
 	blind     string        // why nothing can be judged; "" when it can

@@ -61,6 +61,9 @@ type Settings struct {
 	DownAfter time.Duration // for how long lease and gateways must be bad until a cluster is down
 	Failback  time.Duration // for how long both must be good until it is up again
 	ReportAge time.Duration // age beyond which a vantage point's report does not count
+	// Configuration is what the history is told of the configuration that these are of;
+	// the zero value tells nothing.
+	Configuration registry.Configuration
 }
 
 // DefaultSettings are the design's.
@@ -87,7 +90,8 @@ type Observer struct {
 	settings  atomic.Pointer[Settings]
 	signs     *signs
 	candidate election.Candidate
-	leased    uint64 // the epoch that the lease named which was taken last
+	leased    uint64                 // the epoch that the lease named which was taken last
+	described registry.Configuration // what the history says of the configuration; Fields nil where another said it. Run's
 	tally     *tally // only Run uses it
 
 	mu     sync.Mutex // guards status

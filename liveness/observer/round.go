@@ -48,6 +48,9 @@ func (l *leader) round(ctx context.Context, now time.Time) error {
 	if err := l.see(why, now); why != "" || err != nil {
 		return err
 	}
+	if err := l.tellConfiguration(ctx); err != nil { // before what is decided under it
+		return err
+	}
 	events, alarm := l.decide(findings, clock)
 	if alarm != nil {
 		if err := l.publish(ctx, []*registry.Event{alarm}); err != nil {
@@ -251,6 +254,9 @@ func (l *leader) alarm(kind, text string, data map[string]string) *registry.Even
 func (l *leader) repeat(ctx context.Context, v *registry.View, clock time.Time) error {
 	if !time.Now().Before(l.epochDue) {
 		if err := l.putEpoch(ctx, registry.CauseRefresh, l.fence); err != nil {
+			return err
+		}
+		if err := l.repeatConfiguration(ctx); err != nil {
 			return err
 		}
 	}
