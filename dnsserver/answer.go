@@ -56,13 +56,13 @@ func (a *answerer) answer(query []byte, client netip.Addr) (r reply, ok bool) {
 		return reply{}, false
 	}
 	settings := a.server.settings.Load()
-	signature := a.signature(query, &q, settings)
+	signature := a.signature(query, &q, client, settings)
 	limits := a.limits(&q, settings)
 	var response lookup.Response
 	var shorter *lookup.Response
-	if asksForZone(&q) {
+	if kind, ok := kindOf(&q); ok && q.RCode == dns.RcodeSuccess {
 		var zone *outbound
-		if response, shorter, zone = a.transfer(query, &q, client, signature, settings); zone != nil {
+		if response, shorter, zone = a.transfer(query, &q, kind, client, signature, settings); zone != nil {
 			return reply{zone: zone}, true
 		}
 		a.checkCookie(&q, client, settings, &limits.OPT)

@@ -30,27 +30,45 @@ func (t *transfers) reload() {
 	}
 }
 
-// asksForZone reports whether a query that is to be answered is for a zone transfer.
-func asksForZone(q *packet.Query) bool {
-	return q.RCode == dns.RcodeSuccess && q.Class == dns.ClassINET && (q.Type == dns.TypeAXFR || q.Type == dns.TypeIXFR)
+// kindOf returns which transfer a query is for; false when it is for none.
+func kindOf(q *packet.Query) (kind transfer.Kind, ok bool) {
+	switch {
+	case q.Class != dns.ClassINET:
+		return "", false
+	case q.Type == dns.TypeAXFR:
+		return transfer.AXFR, true
+	}
+	return transfer.IXFR, q.Type == dns.TypeIXFR
 }
 
 // signature verifies a signed query. It returns nil for one that is not, and else
 // what the reply is signed with; the query's RCode says whether it is to be answered
-// (RFC 8945 §5.2).
-func (a *answerer) signature(query []byte, q *packet.Query, settings *Settings) *tsig.Reply {
+// (RFC 8945 §5.2). A transfer that fails here is refused like any other.
+func (a *answerer) signature(query []byte, q *packet.Query, client netip.Addr, settings *Settings) *tsig.Reply {
 	if !q.Signed || q.RCode != dns.RcodeNotAuth {
 		return nil
 	}
 	signature, err := tsig.Verify(query, settings.Transfer.Keys, time.Now())
+	why := "the signature can't be read"
 	switch {
 	case err != nil:
-		q.RCode = dns.RcodeFormatError
-		return nil
+		q.RCode, signature = dns.RcodeFormatError, nil
 	case signature.Error == 0:
 		q.RCode = dns.RcodeSuccess
+		return signature
+	default:
+		why = "the signature is not good: " + dns.RcodeToString[int(signature.Error)]
+	}
+	if kind, ok := kindOf(q); ok {
+		a.server.refused(kind, client, why)
 	}
 	return signature
+}
+
+// refused counts a transfer that is refused, and logs it once in a while.
+func (s *Server) refused(kind transfer.Kind, client netip.Addr, why string) {
+	s.observer.Transferred(kind, transfer.Refused)
+	s.transfers.refusals.Log(s.log, kind, client, why, time.Now())
 }
 
 // outbound is a transfer that is sent in several messages.
@@ -65,17 +83,13 @@ type outbound struct {
 // transfer decides about a query for AXFR or IXFR. Either the response is what to
 // answer, with shorter in its place when it does not fit; or the outbound is to be run,
 // and has a slot.
-func (a *answerer) transfer(query []byte, q *packet.Query, client netip.Addr, signature *tsig.Reply, all *Settings) (response lookup.Response, shorter *lookup.Response, zone *outbound) {
+func (a *answerer) transfer(query []byte, q *packet.Query, kind transfer.Kind, client netip.Addr, signature *tsig.Reply, all *Settings) (response lookup.Response, shorter *lookup.Response, zone *outbound) {
 	s := a.server
-	settings, kind := &all.Transfer, transfer.AXFR
-	if q.Type == dns.TypeIXFR {
-		kind = transfer.IXFR
-	}
+	settings := &all.Transfer
 	v := s.table.Load().View().Current() // secondaries take the zone, not this replica's doubts
 	asked := lookup.Answer(v, lookup.Question{Name: q.Name, Type: q.Type, Class: q.Class})
 	refuse := func(why string) (lookup.Response, *lookup.Response, *outbound) {
-		s.observer.Transferred(kind, transfer.Refused)
-		s.transfers.refusals.Log(s.log, kind, client, why, time.Now())
+		s.refused(kind, client, why)
 		return asked, nil, nil
 	}
 	if !settings.Allows(client, signature != nil) {

@@ -1,13 +1,16 @@
 package dnsserver
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -231,9 +234,9 @@ func TestTransferIsDenied(t *testing.T) {
 		"and signed":          {allowed(elsewhere, keyed), signed(axfr(), "xfr.", time.Now()), TCP, dns.RcodeRefused, "axfr refused"},
 		"without the key":     {allowed(keyed), axfr(), TCP, dns.RcodeRefused, "axfr refused"},
 		"without, IXFR":       {allowed(keyed), ixfr(1), UDP, dns.RcodeRefused, "ixfr refused"},
-		"another key":         {allowed(keyed), signed(axfr(), "other.", time.Now()), TCP, dns.RcodeNotAuth, ""},
-		"a key, but no keys":  {allowed(), signed(axfr(), "xfr.", time.Now()), TCP, dns.RcodeNotAuth, ""},
-		"an old signature":    {allowed(keyed), signed(axfr(), "xfr.", time.Now().Add(-time.Hour)), TCP, dns.RcodeNotAuth, ""},
+		"another key":         {allowed(keyed), signed(axfr(), "other.", time.Now()), TCP, dns.RcodeNotAuth, "axfr refused"},
+		"a key, but no keys":  {allowed(), signed(axfr(), "xfr.", time.Now()), TCP, dns.RcodeNotAuth, "axfr refused"},
+		"an old signature":    {allowed(keyed), signed(axfr(), "xfr.", time.Now().Add(-time.Hour)), TCP, dns.RcodeNotAuth, "axfr refused"},
 		"AXFR over UDP":       {allowed(), axfr(), UDP, dns.RcodeRefused, "axfr refused"},
 		"a name in the zone":  {allowed(), other, TCP, dns.RcodeNotAuth, "axfr refused"},
 		"a name outside":      {allowed(), outside, TCP, dns.RcodeNotAuth, "axfr refused"},
@@ -253,6 +256,55 @@ func TestTransferIsDenied(t *testing.T) {
 			}
 			if tt.count != "" {
 				s.seen.await(t, tt.count, 1)
+			}
+		})
+	}
+}
+
+// TestTransferWithABadSignatureIsCounted, and logged: whoever looked for the reason why
+// a secondary with a wrong key, secret or clock gets no zone found nothing.
+func TestTransferWithABadSignatureIsCounted(t *testing.T) {
+	pack := func(q *dns.Msg, secret string) []byte {
+		packed, _, err := dns.TsigGenerate(q, secret, "", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return packed
+	}
+	now := time.Now()
+	good := pack(signed(axfr(), "xfr.", now), secrets["xfr."])
+	for want, tt := range map[string]struct {
+		packet []byte
+		count  string
+	}{
+		"BADKEY":        {pack(signed(axfr(), "other.", now), secrets["other."]), "axfr refused"},
+		"BADSIG":        {pack(signed(ixfr(1), "xfr.", now), secrets["other."]), "ixfr refused"},
+		"BADTIME":       {pack(signed(axfr(), "xfr.", now.Add(-time.Hour)), secrets["xfr."]), "axfr refused"},
+		"can't be read": {bytes.Replace(good, []byte("\x00\xfa\x00\xff"), []byte("\x00\xfa\x00\x01"), 1), "axfr refused"}, // its class is ANY
+	} {
+		t.Run(want, func(t *testing.T) {
+			s := newRunning(t, allowed(func(c *Settings) { c.Transfer.Keys = tsig.Keys{xfrKey(t)} }), harbours())
+			var log written
+			s.log = slog.New(slog.NewTextHandler(&log, nil))
+			s.begin(t)
+			conn := s.dial(t, TCP)
+			defer conn.Close()
+			for range 3 {
+				sendStream(t, conn, tt.packet)
+				if got := readStream(t, conn); got[3]&15 == dns.RcodeSuccess {
+					t.Fatalf("got %x", got)
+				}
+			}
+			s.seen.await(t, tt.count, 3)
+			if lines := log.lines("zone transfer refused"); len(lines) != 1 || !strings.Contains(lines[0], want) || !strings.Contains(lines[0], "client=127.0.0.1") {
+				t.Errorf("%d lines, want one with %s: %v", len(lines), want, lines)
+			}
+			q := new(dns.Msg)
+			q.SetQuestion("login.svc.mesh.internal.", dns.TypeA)
+			sendStream(t, conn, pack(signed(q, "other.", now), secrets["other."]))
+			readStream(t, conn)
+			if n := s.seen.get("axfr refused") + s.seen.get("ixfr refused"); n != 3 {
+				t.Errorf("%d transfers count as refused, 3 were asked for", n)
 			}
 		})
 	}
