@@ -59,10 +59,10 @@ func Verify(packet []byte, keys Keys, now time.Time) (*Reply, error) {
 	case !hmac.Equal(t.mac, want[:len(t.mac)]):
 		r.Error = dns.RcodeBadSig
 		return r, nil
+	case apart(now, t.signed) > uint64(t.fudge): // before what was cut (§5.2)
+		r.Error = dns.RcodeBadTime
 	case len(t.mac) < len(want):
 		r.Error = dns.RcodeBadTrunc
-	case apart(now, t.signed) > uint64(t.fudge):
-		r.Error = dns.RcodeBadTime
 	}
 	r.key = key
 	return r, nil

@@ -157,6 +157,9 @@ func TestTruncatedCode(t *testing.T) {
 			t.Errorf("%d bytes: %d", size, r.Error)
 		}
 	}
+	if r, err := Verify(cut(16), Keys{k}, now.Add(time.Hour)); err != nil || r.Error != dns.RcodeBadTime {
+		t.Errorf("cut and an hour old: %+v, %v; want BADTIME, for the time is checked first", r, err)
+	}
 }
 
 func TestRequest(t *testing.T) {
