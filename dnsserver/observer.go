@@ -47,6 +47,7 @@ const (
 	DropPerAddress  Drop = "per-address" // too many connections of one client
 	DropIncomplete  Drop = "incomplete"  // a connection ended, or was idle, within a message
 	DropSlowReader  Drop = "slow-reader" // a client did not take its replies in time
+	DropKernel      Drop = "kernel"      // the system's receive buffer was full: in [Counts], no Observer is told
 )
 
 // Note is something worth counting about an answer.
@@ -57,4 +58,6 @@ const (
 	NoteTruncated Note = "truncated" // did not fit into UDP: sent empty with TC
 	NoteCut       Note = "cut"       // did not fit into TCP either: only the first records were sent
 	NotePanic     Note = "panic"     // answering panicked: SERVFAIL was sent, or nothing
+
+	NoteGoodCookie Note = "good-cookie" // the query's server cookie is valid: in [Counts], no Observer is told
 )

@@ -26,6 +26,9 @@ func (a *answerer) checkCookie(q *packet.Query, client netip.Addr, settings *Set
 	}
 	now := a.now()
 	good, renew := settings.Cookies.Verify(data, client, now)
+	if good {
+		a.server.cookies.add(a.protocol)
+	}
 	if good && !renew {
 		opt.Cookie = data
 		return true, false

@@ -57,6 +57,26 @@ const (
 	half    = "\x00\x11\x22\x33\x44\x55\x66\x77" // a client's cookie
 )
 
+// TestGoodCookiesAreCounted on both paths and protocols, by the same number; neither a
+// client's first query nor a forged cookie is one.
+func TestGoodCookiesAreCounted(t *testing.T) {
+	keys := cookie.NewKeys(cookie.NewSecret())
+	s := start(t, Config{Settings: Settings{Cookies: keys}}, harbours())
+	good := string(keys.Append(nil, []byte(half), netip.MustParseAddr("127.0.0.1"), unixNow()))
+	for _, p := range []Protocol{UDP, TCP} {
+		for _, qtype := range []string{"A", "TXT"} { // the fast path leaves TXT alone
+			for _, data := range []string{half, good, good[:23] + "!", good} {
+				s.ask(t, p, anyName, qtype, edns(1232, option(dns.EDNS0COOKIE, data)))
+			}
+			s.ask(t, p, anyName, qtype)
+		}
+		if got := s.Counts().Cookies[p]; got != 4 {
+			t.Errorf("over %s %d cookies were good, want 4", p, got)
+		}
+		s.seen.await(t, string(p)+" note bad-cookie", 2)
+	}
+}
+
 // TestCookies: RFC 7873 §5.2 and RFC 9018: whatever cookie a client has, it is answered
 // and has a good one afterwards.
 func TestCookies(t *testing.T) {

@@ -42,6 +42,7 @@ type Server struct {
 	table    atomic.Pointer[compile.Table] // what everything is answered from
 	counts   atomic.Pointer[[]*readerCounts]
 	stream   readerCounts // of the fast path over TCP
+	cookies  goodCookies  // of the complete path
 	compiled updates
 	logged   rationed       // lines of the query log
 	clock    atomic.Uint32  // Unix seconds, for cookies; read by the fast path
@@ -125,6 +126,7 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.listening)
 	s.log.Info("dns listening", "addresses", s.addresses)
 
+	s.noteReceiveBuffer(sockets[0].udp[0])
 	var readers, rest, workers sync.WaitGroup
 	s.clock.Store(unixNow())
 	rest.Go(func() { s.tick(ctx) })
@@ -136,7 +138,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var counts []*readerCounts
 	for _, k := range sockets {
 		for _, udp := range k.udp {
-			own := &readerCounts{}
+			own := &readerCounts{socket: udp}
 			counts = append(counts, own)
 			readers.Go(func() { s.serveUDP(ctx, udp, own) })
 		}
@@ -166,6 +168,15 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // socket is one address that is listened on.
+// noteReceiveBuffer logs how long a burst may wait in a socket, when that is less than
+// was asked for.
+func (s *Server) noteReceiveBuffer(udp *batch.Socket) {
+	if granted, ok := udp.ReceiveBuffer(); ok && granted < batch.ReceiveBuffer {
+		s.log.Info("the system grants the DNS sockets less room for packets that wait than was asked for: a burst may be dropped",
+			"bytes", granted, "asked", batch.ReceiveBuffer, "raise", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", batch.ReceiveBuffer))
+	}
+}
+
 type socket struct {
 	address netip.AddrPort
 	udp     []*batch.Socket // each with its reader

@@ -196,7 +196,11 @@ func (s *Server) replyFast(a *answerer, query []byte, c *connection) (length, rc
 		Payload: settings.UDPPayload, Stream: true, Turn: s.turn(),
 		Cookies: settings.Cookies, Now: s.clock.Load(), Sender: c,
 	}
-	return s.table.Load().Reply(a.buffer[prefix:], query, &terms)
+	length, rcode = s.table.Load().Reply(a.buffer[prefix:], query, &terms)
+	if length > 0 && terms.GoodCookie {
+		s.stream.cookies.Add(1)
+	}
+	return length, rcode
 }
 
 // From implements [compile.Sender].

@@ -57,6 +57,9 @@ func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, count
 		}
 		k.Reply(i, length)
 		counts.answers[rcode].Add(1)
+		if terms.GoodCookie {
+			counts.cookies.Add(1)
+		}
 		if logging {
 			s.logQuery(&settings.QueryLog, UDP, "fast", query, k.From(i).Addr(), rcode, length)
 		}

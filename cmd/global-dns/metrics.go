@@ -23,10 +23,14 @@ type observer struct {
 	transferred *prometheus.CounterVec
 }
 
-// Answers are counted by whoever gives them: the fast path by itself.
+// What these count comes from two sides: the fast path and the system count by themselves.
 const (
 	answersName = "seamark_dns_answers_total"
 	answersHelp = "DNS answers, by path (fast: copied from what was compiled; complete: made for the question), protocol and response code."
+	droppedName = "seamark_dns_dropped_total"
+	droppedHelp = "DNS packets and connections that got no answer, by reason."
+	notesName   = "seamark_dns_notes_total"
+	notesHelp   = "What is worth counting about DNS answers: truncated, cut or failed inside, and the cookies of their queries."
 )
 
 func newObserver(r prometheus.Registerer) *observer {
@@ -49,12 +53,12 @@ func newObserver(r prometheus.Registerer) *observer {
 			Help: answersHelp,
 		}, []string{"path", "protocol", "rcode"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "seamark_dns_dropped_total",
-			Help: "DNS packets and connections that got no answer, by reason.",
+			Name: droppedName,
+			Help: droppedHelp,
 		}, []string{"protocol", "reason"}),
 		noted: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "seamark_dns_notes_total",
-			Help: "DNS answers that were truncated, cut or failed inside.",
+			Name: notesName,
+			Help: notesHelp,
 		}, []string{"protocol", "what"}),
 		transferred: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seamark_dns_transfers_total",
@@ -87,8 +91,8 @@ func (o *observer) Repaired(cluster registry.ClusterID, reason string) {
 
 // fastPath shows what the DNS server's fast path has counted.
 type fastPath struct {
-	counts                                              func() dnsserver.Counts
-	answers, failed, names, sets, left, size, took, age *prometheus.Desc
+	counts                                                              func() dnsserver.Counts
+	answers, dropped, noted, failed, names, sets, left, size, took, age *prometheus.Desc
 }
 
 func newFastPath(counts func() dnsserver.Counts) *fastPath {
@@ -96,6 +100,8 @@ func newFastPath(counts func() dnsserver.Counts) *fastPath {
 	return &fastPath{
 		counts:  counts,
 		answers: prometheus.NewDesc(answersName, answersHelp, []string{"path", "protocol", "rcode"}, nil),
+		dropped: prometheus.NewDesc(droppedName, droppedHelp, []string{"protocol", "reason"}, nil),
+		noted:   prometheus.NewDesc(notesName, notesHelp, []string{"protocol", "what"}, nil),
 		failed:  metric("seamark_dns_fast_failed_total", "Answers of the fast path that the system did not take."),
 		names:   metric("seamark_dns_compiled_names", "Names whose answers are compiled."),
 		sets:    metric("seamark_dns_compiled_sets", "Different sets of compiled answers; names that are answered alike share one."),
@@ -106,7 +112,7 @@ func newFastPath(counts func() dnsserver.Counts) *fastPath {
 	}
 }
 
-// Describe sends nothing: the answers share their name with what the observer counts.
+// Describe sends nothing: some share their name with what the observer counts.
 func (f *fastPath) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sums up the readers' counts once.
@@ -119,6 +125,12 @@ func (f *fastPath) Collect(out chan<- prometheus.Metric) {
 		for rcode, n := range answers {
 			send(f.answers, prometheus.CounterValue, float64(n), "fast", string(protocol), rcode)
 		}
+	}
+	for protocol, n := range c.Cookies {
+		send(f.noted, prometheus.CounterValue, float64(n), string(protocol), string(dnsserver.NoteGoodCookie))
+	}
+	if c.Lost != nil {
+		send(f.dropped, prometheus.CounterValue, float64(*c.Lost), string(dnsserver.UDP), string(dnsserver.DropKernel))
 	}
 	send(f.took, prometheus.GaugeValue, c.Compiled.Seconds())
 	if !c.Current.IsZero() {

@@ -9,6 +9,8 @@
 //     that listens on all addresses.
 //   - Where the batched calls are refused (an old kernel, a seccomp filter), it goes
 //     on without them.
+//   - It tells how many packets the system dropped before they could be received, and
+//     how much it lets wait ([Socket.Lost], [Socket.ReceiveBuffer]), on Linux.
 //
 // What it does not do: it knows nothing of DNS, and does not share a socket between
 // readers; each reader has a socket of its own on the same port ([Listen]).

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// receiveBuffer lets a burst wait in the kernel while the readers are busy, in bytes.
-const receiveBuffer = 4 << 20
+// ReceiveBuffer lets a burst wait in the kernel while the readers are busy, in bytes.
+const ReceiveBuffer = 4 << 20
 
 // Listen opens up to n sockets on one address (host:port; an empty host means all
 // addresses), among which the kernel spreads the clients; fewer where it can't. They
@@ -38,7 +38,7 @@ func Listen(ctx context.Context, address string, n int) ([]*Socket, error) {
 			return nil, err
 		}
 		conn := packets.(*net.UDPConn)
-		_ = conn.SetReadBuffer(receiveBuffer) // the system may grant less
+		_ = conn.SetReadBuffer(ReceiveBuffer) // the system may grant less: see Socket.ReceiveBuffer
 		all = append(all, NewSocket(conn, wildcard))
 		address = net.JoinHostPort(host, fmt.Sprint(all[0].Address().Port()))
 	}

@@ -33,6 +33,9 @@ type Terms struct {
 	Now     uint32       // Unix seconds
 	Sender  Sender       // of the query; asked only when there is a cookie
 	Index   int
+
+	// GoodCookie is set by a reply: the query's server cookie is valid.
+	GoodCookie bool
 }
 
 // Sender tells who sent the datagrams of a batch. [batch.Socket] is one.
@@ -64,6 +67,7 @@ func (t *Table) Reply(out, query []byte, terms *Terms) (length, rcode int) {
 		return 0, 0
 	}
 	at += 4
+	terms.GoodCookie = false
 	e, ok := readOPT(query[at:], additional)
 	if !ok || e.cookie != nil && !e.check(terms) {
 		return 0, 0
@@ -166,6 +170,7 @@ func (e *edns) check(terms *Terms) bool {
 	e.client = terms.Sender.From(terms.Index).Addr()
 	good, renew := terms.Cookies.Verify(e.cookie, e.client, terms.Now)
 	e.keep = good && !renew
+	terms.GoodCookie = good
 	return good || len(e.cookie) == cookie.ClientLength && !terms.Require
 }
 
