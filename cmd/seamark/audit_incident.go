@@ -23,7 +23,10 @@ func (a *auditCommands) incident() *cobra.Command {
 		Use: "incident", Short: "Write a report of what happened around a moment, as Markdown",
 		Long: `Writes one page: a timeline of changes, transitions, orders, brakes, takeovers and what
 nobody could read; how the clusters stood at the beginning and at the end; and for every
-service that was touched, what DNS answered before and after.
+service that was touched (something was said of it, or a cluster's state, an order or a
+gateway changed its answer), what DNS answered before and after, and each turn between.
+Where there is more than a page takes, what is nearest to the moment is shown, and the rest
+is counted.
 
 It reads the stream itself (--nats), an archive or an export.
 
@@ -34,8 +37,8 @@ It reads the stream itself (--nats), an archive or an export.
 			switch {
 			case around == "":
 				return proc.Usage(errors.New("--around is missing: when was it? For example --around 14:02"))
-			case window < time.Second || window > 7*24*time.Hour:
-				return proc.Usage(fmt.Errorf("--window %v: from 1s to 168h are possible", window))
+			case window < time.Millisecond || window > 7*24*time.Hour:
+				return proc.Usage(fmt.Errorf("--window %v: from 1ms to 168h are possible", window))
 			}
 			if err := a.output.only(auditTable); err != nil {
 				return err

@@ -62,31 +62,3 @@ func TestReportsHoldWhatOthersWrote(t *testing.T) {
 		}
 	}
 }
-
-// A service's answer is looked at when something was said of it, and when something was
-// said of all; each moment once, in order.
-func TestMomentsOfAService(t *testing.T) {
-	t.Parallel()
-	a, b := registry.ServiceKey{Namespace: "x", Name: "a"}, registry.ServiceKey{Namespace: "x", Name: "b"}
-	touched := &touching{services: map[registry.ServiceKey][]audit.Moment{}}
-	for n, e := range []audit.Entry{
-		{Kind: audit.Change, Service: &a, Fact: "service"},
-		{Kind: audit.Order},
-		{Kind: audit.Change, Service: &b, Fact: "service"},
-		{Kind: audit.Note},
-		{Kind: audit.Change, Fact: "cluster"},
-		{Kind: audit.Change, Service: &a, Fact: "service"},
-	} {
-		e.Sequence = uint64(n + 1)
-		touched.note(e)
-	}
-	for key, want := range map[registry.ServiceKey][]uint64{a: {1, 2, 5, 6}, b: {2, 3, 5}} {
-		var have []uint64
-		for _, m := range touched.moments(key) {
-			have = append(have, m.Sequence)
-		}
-		if len(have) != len(want) || have[0] != want[0] || have[len(have)-1] != want[len(want)-1] {
-			t.Errorf("%s is looked at %v, want %v", key, have, want)
-		}
-	}
-}

@@ -1,11 +1,8 @@
 package auditing
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/seamark-mesh/seamark/audit"
@@ -16,22 +13,24 @@ import (
 type Incident struct {
 	Around   time.Time
 	From, To Moment
-	Entries  []audit.Entry // refreshes are not among them
-	More     int           // entries that were left out
-	Repeated int           // refreshes
+	Entries  []audit.Entry      // nearest to the moment; refreshes are not among them
+	Counts   map[audit.Kind]int // of all, refreshes too
+	More     int                // entries that were left out
 	Before   []Cluster
 	After    []Cluster
 	Touched  []Touched
 	Services int // touched, all of them
+	Turned   int // of these, the ones whose answer became another one
 }
 
-// Touched is a service of which something was said.
+// Touched is a service of which something was said, or whose answer became another one.
 type Touched struct {
 	Service registry.ServiceKey
-	Name    string // in the zone
 	Before  []string
-	Answers []Turn // within the window, each that differs from the one before it
-	Why     []Why  // after
+	Answers []Turn // within the window, each that differs from the one before it, nearest to the moment
+	Turns   int    // all of them
+	After   []string
+	Why     []Why // after
 }
 
 // Turn is an answer that is another one than before.
@@ -44,7 +43,7 @@ type Turn struct {
 const (
 	incidentEntries  = 2_000
 	incidentServices = 200
-	incidentTurns    = 40 // moments at which a service's answer is looked at
+	incidentTurns    = 40 // of one service
 )
 
 // FindIncident reads the history within a window whose middle is a moment.
@@ -55,7 +54,7 @@ func FindIncident(ctx context.Context, h audit.History, around string, window ti
 	if err != nil {
 		return Incident{}, err
 	}
-	out := Incident{Around: m.Time.UTC()}
+	out := Incident{Around: m.Time.UTC(), Counts: map[audit.Kind]int{}}
 	span, err := h.Span(ctx)
 	if err != nil {
 		return out, err
@@ -74,18 +73,30 @@ func FindIncident(ctx context.Context, h audit.History, around string, window ti
 		return out, err
 	}
 	out.From, out.To = momentOf(begin), momentOf(last)
-	touched := &touching{services: map[registry.ServiceKey][]audit.Moment{}}
-	query := audit.Query{Since: audit.When{Sequence: begin.Sequence + 1}, Until: audit.When{Sequence: last.Sequence}}
-	if begin.Sequence < last.Sequence {
-		for e, err := range audit.Log(ctx, h, query) {
-			if err != nil {
-				return out, err
-			}
-			out.take(e, touched)
+	before, err := audit.At(ctx, h, begin)
+	if err != nil {
+		return out, err
+	}
+	entries, answers := &nearest[audit.Entry]{most: incidentEntries, middle: m.Time, at: storedAt}, following(before, m.Time)
+	for step, err := range audit.Live(ctx, h, before, last) {
+		if err != nil {
+			return out, err
+		}
+		answers.take(step)
+		out.Counts[step.Entry.Kind]++
+		if step.Entry.Kind != audit.Refresh {
+			step.Entry.Event = nil // it is not shown, and may be large
+			entries.add(step.Entry)
 		}
 	}
-	return out, out.compare(ctx, h, begin, last, touched)
+	out.Entries, out.More = entries.all(), entries.count-len(entries.all())
+	out.Before, out.After = clusters(before), clusters(answers.view)
+	out.Services, out.Turned = len(answers.touched), answers.turned()
+	out.Touched = answers.shown(last)
+	return out, nil
 }
+
+func storedAt(e audit.Entry) time.Time { return e.Stored }
 
 // startOf resolves the beginning of a window; where the history begins later, that.
 func (d Direct) startOf(ctx context.Context, t time.Time) (audit.Moment, error) {
@@ -97,106 +108,41 @@ func (d Direct) startOf(ctx context.Context, t time.Time) (audit.Moment, error) 
 	return m, err
 }
 
-func (i *Incident) take(e audit.Entry, touched *touching) {
-	if e.Kind == audit.Refresh {
-		i.Repeated++
-		return
-	}
-	touched.note(e)
-	if len(i.Entries) == incidentEntries {
-		i.More++
-		return
-	}
-	i.Entries = append(i.Entries, e)
+// nearest keeps of things that come in the order of their times those nearest to a moment.
+type nearest[T any] struct {
+	most   int
+	middle time.Time
+	at     func(T) time.Time
+	count  int // that came
+	kept   []T // at most twice as many as are wanted: as many up to the moment as after it
+	before int // of the kept, those up to the moment
 }
 
-// compare asks for what stood and was answered before and after.
-func (i *Incident) compare(ctx context.Context, h audit.History, from, to audit.Moment, touched *touching) error {
-	before, err := audit.At(ctx, h, from)
-	if err != nil {
-		return err
-	}
-	after, err := audit.At(ctx, h, to)
-	if err != nil {
-		return err
-	}
-	i.Before, i.After, i.Services = clusters(before), clusters(after), len(touched.services)
-	keys := make([]registry.ServiceKey, 0, len(touched.services))
-	for key := range touched.services {
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, registry.ServiceKey.Compare)
-	for _, key := range keys[:min(len(keys), incidentServices)] {
-		t := Touched{Service: key}
-		t.Before, _ = t.answers(before, from)
-		said := t.Before
-		for _, m := range touched.moments(key) {
-			v, err := audit.ServiceAt(ctx, h, m, key)
-			if err != nil {
-				return err
-			}
-			if now, _ := t.answers(v, m); !slices.Equal(now, said) {
-				said = now
-				t.Answers = append(t.Answers, Turn{momentOf(m), now})
-			}
-		}
-		now, why := t.answers(after, to)
-		if t.Why = why; !slices.Equal(now, said) {
-			t.Answers = append(t.Answers, Turn{momentOf(to), now})
-		}
-		i.Touched = append(i.Touched, t)
-	}
-	return nil
-}
-
-// touching is at which moments answers may have become others.
-type touching struct {
-	services map[registry.ServiceKey][]audit.Moment // by what was said of them
-	all      []audit.Moment                         // by what was said of clusters, or the zone
-}
-
-func (t *touching) note(e audit.Entry) {
-	m := audit.Moment{Sequence: e.Sequence, Time: e.Stored}
+func (n *nearest[T]) add(v T) {
+	n.count++
 	switch {
-	case e.Service != nil && len(t.services[*e.Service]) < incidentTurns:
-		t.services[*e.Service] = append(t.services[*e.Service], m)
-	case e.Kind == audit.State || e.Kind == audit.Order || e.Fact == string(registry.KindCluster) || e.Fact == string(registry.KindZone):
-		if len(t.all) < incidentTurns {
-			t.all = append(t.all, m)
+	case n.at(v).After(n.middle):
+		if len(n.kept)-n.before < n.most {
+			n.kept = append(n.kept, v)
 		}
+	case len(n.kept) == n.most:
+		var none T
+		n.kept[0] = none // it may be let go
+		n.kept = append(n.kept[1:], v)
+	default:
+		n.kept = append(n.kept, v)
+		n.before++
 	}
 }
 
-// moments returns when a service's answer is looked at, in order.
-func (t *touching) moments(key registry.ServiceKey) []audit.Moment {
-	moments := append(slices.Clone(t.services[key]), t.all...)
-	slices.SortFunc(moments, func(a, b audit.Moment) int { return cmp.Compare(a.Sequence, b.Sequence) })
-	return slices.Compact(moments)
-}
-
-// answers asks a View for the addresses of a service.
-func (t *Touched) answers(v *registry.View, m audit.Moment) ([]string, []Why) {
-	zone := v.Zone()
-	if zone == nil {
-		return []string{"no zone"}, nil
-	}
-	labels := t.Service.Labels()
-	t.Name = fmt.Sprintf("%s.%s.svc.%s", labels.Name, labels.Namespace, zone.Name)
-	r, err := resolve(v, m, t.Name, "A")
-	if err != nil {
-		return []string{err.Error()}, nil
-	}
-	if len(r.Answers) == 0 {
-		code := r.RCode
-		if code == "NOERROR" {
-			code = "known, without an address"
+// all returns what is nearest, in the order in which it came.
+func (n *nearest[T]) all() []T {
+	for len(n.kept) > n.most {
+		if first, last := n.kept[0], n.kept[len(n.kept)-1]; n.middle.Sub(n.at(first)) > n.at(last).Sub(n.middle) {
+			n.kept = n.kept[1:]
+		} else {
+			n.kept = n.kept[:len(n.kept)-1]
 		}
-		return []string{code}, r.Why
 	}
-	addresses := make([]string, len(r.Answers))
-	for n, record := range r.Answers {
-		addresses[n] = lastField(record)
-	}
-	slices.Sort(addresses)
-	return addresses, r.Why
+	return n.kept
 }

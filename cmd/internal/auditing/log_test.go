@@ -28,6 +28,11 @@ func (three) Read(_ context.Context, r audit.Range) iter.Seq2[registry.Stored, e
 	}
 }
 
+// Latest knows of nothing: no epoch was over.
+func (three) Latest(context.Context, uint64, ...string) iter.Seq2[registry.Stored, error] {
+	return func(func(registry.Stored, error) bool) {}
+}
+
 // With the same text for both ends one took the other's place.
 func TestALogOfOneMoment(t *testing.T) {
 	t.Parallel()

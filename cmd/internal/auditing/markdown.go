@@ -13,11 +13,6 @@ import (
 // shownTime is how times stand in a report: UTC, with milliseconds.
 const shownTime = "2006-01-02 15:04:05.000"
 
-func lastField(record string) string {
-	fields := strings.Fields(record)
-	return fields[len(fields)-1]
-}
-
 // Markdown writes the incident as one page.
 func (i *Incident) Markdown() string {
 	var b strings.Builder
@@ -29,16 +24,11 @@ func (i *Incident) Markdown() string {
 	line("| what | how many |")
 	line("|---|---|")
 	for _, kind := range []audit.Kind{audit.Change, audit.Resync, audit.State, audit.Order, audit.Note, audit.Takeover, audit.Complete, audit.Unreadable} {
-		n := 0
-		for _, e := range i.Entries {
-			if e.Kind == kind {
-				n++
-			}
-		}
-		line("| %s | %d |", kindText[kind], n)
+		line("| %s | %d |", kindText[kind], i.Counts[kind])
 	}
-	line("| daily repetitions (not shown below) | %d |", i.Repeated)
+	line("| daily repetitions (not shown below) | %d |", i.Counts[audit.Refresh])
 	line("| services touched | %d |", i.Services)
+	line("| of these, services whose answer became another one | %d |", i.Turned)
 	line("")
 	line("## Timeline")
 	line("")
@@ -81,7 +71,7 @@ func (i *Incident) timeline(line func(string, ...any)) {
 	}
 	if i.More > 0 {
 		line("")
-		line("%d more are left out: `seamark audit log --since '#%d' --until '#%d'` shows them all.", i.More, i.From.Sequence+1, i.To.Sequence)
+		line("These are the nearest to the moment; %d more are left out: `seamark audit log --since '#%d' --until '#%d'` shows them all.", i.More, i.From.Sequence+1, i.To.Sequence)
 	}
 }
 
@@ -130,8 +120,11 @@ func (i *Incident) answers(line func(string, ...any)) {
 			turns = append(turns, fmt.Sprintf("%s (#%d): %s", turn.At.Time.UTC().Format("15:04:05.000"), turn.At.Sequence, strings.Join(turn.Addresses, ", ")))
 		}
 		then := strings.Join(turns, "; ")
-		if len(turns) == 0 {
+		switch {
+		case t.Turns == 0:
 			then = "the same all the time"
+		case t.Turns > len(turns):
+			then += fmt.Sprintf("; the nearest of %d turns; at the end: %s", t.Turns, strings.Join(t.After, ", "))
 		}
 		line("| %s | %s | %s | %s |", cell(t.Service.String()), cell(strings.Join(t.Before, ", ")), cell(then), cell(strings.Join(why, "; ")))
 	}
