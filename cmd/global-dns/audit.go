@@ -131,11 +131,14 @@ func (c *connection) auditLog(ctx context.Context, q api.AuditLog) iter.Seq2[any
 // problem gives an error the status by which it is told.
 func problem(err error) error {
 	var early *audit.TooEarlyError
+	var notYet *audit.NotYetError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &early):
 		return &api.Problem{Status: http.StatusGone, Err: err}
+	case errors.As(err, &notYet), errors.Is(err, auditing.ErrNoZone):
+		return &api.Problem{Status: http.StatusBadRequest, Err: err}
 	case errors.Is(err, auditing.ErrUnknown):
 		return &api.Problem{Status: http.StatusNotFound, Err: err}
 	case auditing.IsQuestion(err):

@@ -1,10 +1,16 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seamark-mesh/seamark/api"
+	"github.com/seamark-mesh/seamark/audit"
+	"github.com/seamark-mesh/seamark/cmd/internal/auditing"
 	"github.com/seamark-mesh/seamark/registry/stream"
 	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
 )
@@ -52,5 +58,27 @@ func TestAuditKeepsWhatWasProvenOfTheSameStream(t *testing.T) {
 	c.reached.Store(second)
 	if ask().Remembered == replaced.Remembered {
 		t.Error("another connection has the proofs of the one before")
+	}
+}
+
+// The future, and what is not written yet, are no faults of the server.
+func TestAuditProblemsHaveTheirStatus(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err    error
+		status int
+	}{
+		"future":      {fmt.Errorf("at: %w", &audit.NotYetError{}), http.StatusBadRequest},
+		"no zone":     {auditing.ErrNoZone, http.StatusBadRequest},
+		"too early":   {&audit.TooEarlyError{}, http.StatusGone},
+		"nobody knew": {auditing.ErrUnknown, http.StatusNotFound},
+	} {
+		var p *api.Problem
+		if !errors.As(problem(test.err), &p) || p.Status != test.status {
+			t.Errorf("%s is told as %v, want %d", name, p, test.status)
+		}
+	}
+	if err := errors.New("the disk is full"); !errors.Is(problem(err), err) || errors.As(problem(err), new(*api.Problem)) {
+		t.Errorf("any other error is told as %v", problem(err))
 	}
 }

@@ -27,7 +27,8 @@ var _ auditing.Asker = remote{}
 const most = 10_000
 
 // get asks one question. Points of time mean what they mean here, not where global-dns
-// runs, so they are sent as times or sequences.
+// runs, so they are sent as times or sequences. Only what is counted from now is left to
+// its clock: by this one, where that is ahead, now would be in the future.
 func (r remote) get(ctx context.Context, path string, parameters, times map[string]string, v any) error {
 	query := url.Values{}
 	for name, value := range parameters {
@@ -43,7 +44,11 @@ func (r remote) get(ctx context.Context, path string, parameters, times map[stri
 		if err != nil {
 			return proc.Usage(err)
 		}
-		query.Set(name, when.String())
+		if audit.Relative(text) {
+			query.Set(name, text)
+		} else {
+			query.Set(name, when.String())
+		}
 	}
 	return r.client.get(ctx, path, query, v)
 }
@@ -89,8 +94,9 @@ func (r remote) Log(ctx context.Context, q auditing.LogQuestion) iter.Seq2[audit
 				return
 			}
 		}
-		if reply.More && limit == most {
-			yield(audit.Entry{}, proc.Hint(fmt.Errorf("global-dns tells %d entries at most, and there are more", most), "narrow the question, or read the stream itself with --nats"))
+		if told := len(reply.Entries); reply.More && (q.Limit == 0 || told < q.Limit) {
+			yield(audit.Entry{}, proc.Hint(fmt.Errorf("there are more: global-dns told %d, and tells no more than %d, or 16 MiB, at once", told, most),
+				"narrow the question, or read the stream itself with --nats"))
 		}
 	}
 }

@@ -21,6 +21,7 @@ type Resolution struct {
 	RCode   string   `json:"rcode"`
 	Answers []string `json:"answers"`
 	Why     []Why    `json:"why"`
+	Unused  *Unused  `json:"unused,omitempty"`
 }
 
 // Why tells for one cluster whether it was among the answers.
@@ -33,7 +34,8 @@ type Why struct {
 	Order    string             `json:"order,omitempty"` // what an operator had ordered of it
 }
 
-var errNoZone = errors.New("no zone record stood at that moment: nobody answered anything yet; ask for a later one")
+// ErrNoZone says that nobody could answer anything at the moment.
+var ErrNoZone = errors.New("no zone record stood at that moment: nobody answered anything yet; ask for a later one")
 
 // Resolve implements [Asker]. Every cluster's part is what the same decision gives that
 // DNS makes, on the View of the moment.
@@ -45,16 +47,18 @@ func (d Direct) Resolve(ctx context.Context, at, name, rrtype string) (Resolutio
 	if err != nil {
 		return Resolution{}, err
 	}
-	v, err := d.answering(ctx, m, name)
+	stood, err := d.answering(ctx, m, name)
 	if err != nil {
 		return Resolution{}, err
 	}
-	return resolve(v, m, name, rrtype)
+	out, err := resolve(stood.View, m, name, rrtype)
+	out.Unused = unusedOf(stood.Unused)
+	return out, err
 }
 
 func resolve(v *registry.View, m audit.Moment, name, rrtype string) (Resolution, error) {
 	if v.Zone() == nil {
-		return Resolution{}, errNoZone
+		return Resolution{}, ErrNoZone
 	}
 	r, err := lookup.Resolve(v, name, rrtype)
 	if err != nil {
@@ -89,23 +93,24 @@ func resolve(v *registry.View, m audit.Moment, name, rrtype string) (Resolution,
 	return out, nil
 }
 
-// answering returns a View that answers a name as the whole registry did: of the name's
+// answering returns what answers a name as the whole registry did: of the name's
 // service alone where that is certain to be the one that answers, else of everything.
 // It is certain when a service is known whose names are spelled like the labels: of several
 // that meet at the same labels, that one answers.
-func (d Direct) answering(ctx context.Context, m audit.Moment, name string) (*registry.View, error) {
+func (d Direct) answering(ctx context.Context, m audit.Moment, name string) (audit.Stood, error) {
 	labels, ok := serviceOf(name)
 	if ok {
 		key := registry.ServiceKey(labels)
-		v, err := audit.ServiceAt(ctx, d.History, m, key)
+		stood, err := audit.StoodAt(ctx, d.History, m, key)
 		if err != nil {
-			return nil, err
+			return stood, err
 		}
+		v := stood.View
 		if _, known := v.Service(key); known && v.Zone() != nil && isServiceName(name, labels, v.Zone().Name) {
-			return v, nil
+			return stood, nil
 		}
 	}
-	return audit.At(ctx, d.History, m)
+	return audit.StoodAt(ctx, d.History, m, registry.ServiceKey{})
 }
 
 // serviceOf reads the labels of a service from a name like [_port._tcp.]name[.namespace].svc.zone
