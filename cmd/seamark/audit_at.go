@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func (a *auditCommands) at() *cobra.Command {
 		Example: "  seamark audit at 14:02\n  seamark audit at \"2h ago\" default/checkout\n  seamark audit at '#912' -o json",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(command *cobra.Command, args []string) error {
-			if err := a.output.only(wholeFormats...); err != nil {
+			if err := a.output.only(listFormats...); err != nil {
 				return err
 			}
 			key, err := keyArgument(args, 1)
@@ -41,9 +42,19 @@ func (a *auditCommands) at() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				defer passedOver(command, s.Unused)
+				if s.More > 0 && a.output != auditTable {
+					fmt.Fprintf(command.ErrOrStderr(), "seamark: %s\n", moreText(s.More))
+				}
+				switch w := command.OutOrStdout(); a.output {
+				case auditJSONL:
+					return printLines(w, s.Services)
+				case auditCSV:
+					return printStanding(w, s)
+				}
 				tables := []rows{momentRows("the registry as it stood at", s.At), clusterRows(s.Clusters), serviceRows(s)}
 				if len(args) > 1 {
-					tables = append(tables, instanceRows(s))
+					tables = append(append(tables, instanceRows(s)), lineRows(withheldIn(s))...)
 				}
 				return a.output.print(command.OutOrStdout(), s, tables...)
 			})
@@ -92,9 +103,13 @@ func serviceRows(s auditing.Standing) rows {
 			}
 		}
 		if s.More > 0 {
-			row(fmt.Sprintf("… and %d more: read the stream itself with --nats, or ask for one service", s.More))
+			row(moreText(s.More))
 		}
 	}
+}
+
+func moreText(services int) string {
+	return fmt.Sprintf("… and %d more: read the stream itself with --nats, or ask for one service", services)
 }
 
 func yesNo(is bool) string {
@@ -117,6 +132,35 @@ func instanceRows(s auditing.Standing) rows {
 	}
 }
 
+// printStanding prints a line for each service in each cluster.
+func printStanding(w io.Writer, s auditing.Standing) error {
+	t := newCSV(w)
+	t.row("service", "cluster", "answered", "why", "healthy", "total", "sequence", "epoch", "revision", "changed", "redacted")
+	for _, service := range s.Services {
+		for _, in := range service.Clusters {
+			t.row(service.Namespace+"/"+service.Name, in.Cluster, yesNo(in.In), in.Reason, in.Healthy, in.Total, in.Sequence, in.Epoch, in.Revision, timeText(in.ChangedAt), in.Redacted)
+		}
+	}
+	return t.flush()
+}
+
+// withheldIn tells which clusters' agents have redacted the service.
+func withheldIn(s auditing.Standing) (lines []string) {
+	for _, service := range s.Services {
+		for _, in := range service.Clusters {
+			if in.Redacted > 0 {
+				lines = append(lines, fmt.Sprintf("%s: %s", in.Cluster, withheldText(in.Redacted)))
+			}
+		}
+	}
+	return lines
+}
+
+// withheldText tells how much was redacted; nobody knows what.
+func withheldText(pairs int) string {
+	return counted(pairs, "metadata pair") + " withheld by its agent"
+}
+
 func (a *auditCommands) diff() *cobra.Command {
 	return &cobra.Command{
 		Use: "diff FROM TO [NAMESPACE/NAME]", Short: "Show what differs between two moments",
@@ -137,6 +181,7 @@ func (a *auditCommands) diff() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				defer passedOver(command, d.Unused)
 				switch w := command.OutOrStdout(); a.output {
 				case auditJSONL:
 					return printLines(w, d.Differences)

@@ -147,9 +147,14 @@ func (a *auditCommands) logWriter(w io.Writer, details bool) (write func(audit.E
 		}, none
 	case auditCSV:
 		t := newCSV(w)
-		t.row("sequence", "stored", "kind", "cluster", "service", "epoch", "revision", "agent", "by", "about", "reason")
+		t.row("sequence", "stored", "kind", "cluster", "service", "epoch", "revision", "agent", "by", "about", "reason", "index", "seen", "made", "changes", "redacted")
 		return func(e audit.Entry) error {
-			t.row(e.Sequence, e.Stored.UTC().Format(time.RFC3339Nano), e.Kind, e.Cluster, serviceText(e.Service), e.Epoch, e.Revision, e.Agent, e.By, e.About, e.Reason)
+			var changes []string
+			for _, d := range e.Changes {
+				changes = append(changes, differenceLine(d))
+			}
+			t.row(e.Sequence, timeText(e.Stored), e.Kind, e.Cluster, serviceText(e.Service), e.Epoch, e.Revision, e.Agent, e.By, e.About, e.Reason,
+				e.Index, timeText(e.Seen), timeText(e.Made), strings.Join(changes, "; "), e.Redacted)
 			return nil
 		}, t.flush
 	case auditJSON, auditYAML:
@@ -185,18 +190,31 @@ func logEntry(w io.Writer, e audit.Entry, details bool) error {
 	if !details {
 		return err
 	}
+	lines := make([]string, 0, len(e.Changes)+1)
 	for _, d := range e.Changes {
-		for _, line := range differenceLines(d) {
-			if _, err := fmt.Fprintf(w, "%10s%s\n", "", printableCell(line)); err != nil {
-				return err
-			}
+		lines = append(lines, differenceLine(d))
+	}
+	if e.Redacted > 0 {
+		lines = append(lines, "  "+withheldText(e.Redacted))
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintf(w, "%10s%s\n", "", printableCell(line)); err != nil {
+			return err
 		}
 	}
 	return err
 }
 
-// differenceLines tell one difference: its name, and each field.
-func differenceLines(d audit.Difference) []string {
+// timeText is a time in a column, in UTC; "" when nobody has said it.
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// differenceLine tells one difference: its name, and each field.
+func differenceLine(d audit.Difference) string {
 	sign := map[string]string{audit.Added: "+", audit.Removed: "-", audit.Changed: "~"}[d.Change]
 	head := strings.TrimSpace(fmt.Sprintf("%s %s %s", sign, d.What, d.Name))
 	var fields []string
@@ -204,9 +222,9 @@ func differenceLines(d audit.Difference) []string {
 		fields = append(fields, fieldText(f, d.Change))
 	}
 	if len(fields) == 0 {
-		return []string{head}
+		return head
 	}
-	return []string{head + ": " + strings.Join(fields, ", ")}
+	return head + ": " + strings.Join(fields, ", ")
 }
 
 func fieldText(f audit.FieldChange, change string) string {

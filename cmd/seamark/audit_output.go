@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
+	"github.com/seamark-mesh/seamark/cmd/internal/auditing"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
 )
 
@@ -61,6 +64,18 @@ var (
 // rows writes the rows of one table.
 type rows func(row func(cells ...any))
 
+// lineRows are lines below the tables; none where there is nothing to be said.
+func lineRows(lines []string) []rows {
+	if len(lines) == 0 {
+		return nil
+	}
+	return []rows{func(row func(...any)) {
+		for _, line := range lines {
+			row(line)
+		}
+	}}
+}
+
 // print writes v, or with table some tables with a line between them.
 func (f auditFormat) print(w io.Writer, v any, tables ...rows) error {
 	if f == auditJSON || f == auditYAML {
@@ -75,6 +90,18 @@ func (f auditFormat) print(w io.Writer, v any, tables ...rows) error {
 		}
 	}
 	return nil
+}
+
+// passedOver tells on stderr what an answer could not use; nil is nothing.
+func passedOver(command *cobra.Command, u *auditing.Unused) {
+	if u == nil {
+		return
+	}
+	what := "1 fact the latest message"
+	if u.Facts > 1 {
+		what = fmt.Sprintf("%d facts the latest message", u.Facts)
+	}
+	fmt.Fprintf(command.ErrOrStderr(), "seamark: of %s can't be used, so that what stood before it counts; the first is #%d (%s: %s)\n", what, u.Sequence, u.Reason, printableCell(u.Detail))
 }
 
 // printLines writes values as JSON, one per line.

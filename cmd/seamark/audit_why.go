@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,15 +33,17 @@ func (a *auditCommands) blame() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				defer passedOver(command, b.Unused)
 				switch w := command.OutOrStdout(); a.output {
 				case auditJSONL:
 					return printLines(w, b.Origins)
 				case auditCSV:
 					t := newCSV(w)
-					blameRows(b)(t.row)
+					blameRows(b, true)(t.row)
 					return t.flush()
 				default:
-					return a.output.print(w, b, momentRows(key.String()+" at", b.At), blameRows(b))
+					tables := []rows{momentRows(key.String()+" at", b.At), blameRows(b, false)}
+					return a.output.print(w, b, append(tables, lineRows(withheldFrom(b))...)...)
 				}
 			})
 		},
@@ -49,9 +52,25 @@ func (a *auditCommands) blame() *cobra.Command {
 	return command
 }
 
-func blameRows(b auditing.Blame) rows {
+// withheldFrom tells which of the events were redacted.
+func withheldFrom(b auditing.Blame) (lines []string) {
+	for _, o := range b.Origins {
+		line := fmt.Sprintf("%s: #%d: %s", o.Cluster, o.Formed.Sequence, withheldText(o.Formed.Redacted))
+		if o.Formed.Redacted > 0 && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// blameRows are the origins; redacted adds a column that a table has no room for.
+func blameRows(b auditing.Blame, redacted bool) rows {
 	return func(row func(...any)) {
-		row("CLUSTER", "WHAT", "NAME", "SERVES", "PUT THERE BY", "WHEN (UTC)", "WHO", "CHANGED LAST BY")
+		cells := []any{"CLUSTER", "WHAT", "NAME", "SERVES", "PUT THERE BY", "WHEN (UTC)", "WHO", "CHANGED LAST BY"}
+		if redacted {
+			cells = append(cells, "REDACTED")
+		}
+		row(cells...)
 		for _, o := range b.Origins {
 			put := fmt.Sprintf("#%d %s", o.Put.Sequence, o.Put.Kind)
 			if o.Older {
@@ -61,7 +80,11 @@ func blameRows(b auditing.Blame) rows {
 			if o.Formed.Sequence != o.Put.Sequence {
 				formed = fmt.Sprintf("#%d %s", o.Formed.Sequence, o.Formed.Kind)
 			}
-			row(o.Cluster, o.What, o.Name, yesNo(o.Serves), put, o.Put.Stored.UTC().Format("2006-01-02 15:04:05.000"), o.Put.Agent, formed)
+			cells := []any{o.Cluster, o.What, o.Name, yesNo(o.Serves), put, o.Put.Stored.UTC().Format("2006-01-02 15:04:05.000"), o.Put.Agent, formed}
+			if redacted {
+				cells = append(cells, o.Formed.Redacted)
+			}
+			row(cells...)
 		}
 	}
 }
@@ -90,7 +113,7 @@ func (a *auditCommands) resolve() *cobra.Command {
 
 // resolveAt is also what "seamark resolve --at" does.
 func (a *auditCommands) resolveAt(command *cobra.Command, at string, args []string) error {
-	if err := a.output.only(wholeFormats...); err != nil {
+	if err := a.output.only(listFormats...); err != nil {
 		return err
 	}
 	rrtype := "A"
@@ -102,7 +125,17 @@ func (a *auditCommands) resolveAt(command *cobra.Command, at string, args []stri
 		if err != nil {
 			return err
 		}
-		return a.output.print(command.OutOrStdout(), r, resolutionRows(r), whyRows(r))
+		defer passedOver(command, r.Unused)
+		switch w := command.OutOrStdout(); a.output {
+		case auditJSONL:
+			return printLines(w, r.Why)
+		case auditCSV:
+			t := newCSV(w)
+			whyRows(r)(t.row)
+			return t.flush()
+		default:
+			return a.output.print(w, r, resolutionRows(r), whyRows(r))
+		}
 	})
 }
 

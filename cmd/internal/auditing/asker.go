@@ -147,12 +147,21 @@ func (d Direct) Log(ctx context.Context, q LogQuestion) iter.Seq2[audit.Entry, e
 	return audit.Log(ctx, d.History, query)
 }
 
-// view returns the registry at a moment: of one service, or of all.
-func (d Direct) view(ctx context.Context, m audit.Moment, key registry.ServiceKey) (*registry.View, error) {
-	if key == (registry.ServiceKey{}) {
-		return audit.At(ctx, d.History, m)
+// Unused counts what an answer passed over: facts whose latest message can't be used, so
+// that an older one stands, or none. The first of these messages is told.
+type Unused struct {
+	Facts    int    `json:"facts"`
+	Sequence uint64 `json:"sequence"`
+	Reason   string `json:"reason"`
+	Detail   string `json:"detail"`
+}
+
+// unusedOf is nil where nothing was passed over.
+func unusedOf(all []audit.Unused) *Unused {
+	if len(all) == 0 {
+		return nil
 	}
-	return audit.ServiceAt(ctx, d.History, m, key)
+	return &Unused{Facts: len(all), Sequence: all[0].Sequence, Reason: all[0].Reason, Detail: all[0].Detail}
 }
 
 // At implements [Asker].
@@ -161,11 +170,11 @@ func (d Direct) At(ctx context.Context, at string, key registry.ServiceKey) (Sta
 	if err != nil {
 		return Standing{}, err
 	}
-	v, err := d.view(ctx, m, key)
+	stood, err := audit.StoodAt(ctx, d.History, m, key)
 	if err != nil {
 		return Standing{}, err
 	}
-	return standing(v, m, key)
+	return standing(stood, m, key)
 }
 
 // Difference is the answer to [Asker.Diff].
@@ -173,12 +182,14 @@ type Difference struct {
 	From        Moment             `json:"from"`
 	To          Moment             `json:"to"`
 	Differences []audit.Difference `json:"differences"`
+	Unused      *Unused            `json:"unused,omitempty"` // at one of the moments
 }
 
 // Diff implements [Asker].
 func (d Direct) Diff(ctx context.Context, from, to string, key registry.ServiceKey) (Difference, error) {
 	var moments [2]audit.Moment
 	var views [2]*registry.View
+	var unused []audit.Unused
 	for n, text := range []string{from, to} {
 		m, err := d.Moment(ctx, text)
 		if err != nil {
@@ -190,13 +201,18 @@ func (d Direct) Diff(ctx context.Context, from, to string, key registry.ServiceK
 		return Difference{}, question(fmt.Errorf("%s is after %s: give the earlier moment first", momentOf(moments[0]), momentOf(moments[1])))
 	}
 	for n, m := range moments {
-		v, err := d.view(ctx, m, key)
+		stood, err := audit.StoodAt(ctx, d.History, m, key)
 		if err != nil {
 			return Difference{}, err
 		}
-		views[n] = v
+		views[n] = stood.View
+		for _, u := range stood.Unused {
+			if !slices.Contains(unused, u) {
+				unused = append(unused, u)
+			}
+		}
 	}
-	out := Difference{From: momentOf(moments[0]), To: momentOf(moments[1]), Differences: audit.Diff(views[0], views[1])}
+	out := Difference{From: momentOf(moments[0]), To: momentOf(moments[1]), Differences: audit.Diff(views[0], views[1]), Unused: unusedOf(unused)}
 	if key != (registry.ServiceKey{}) {
 		out.Differences = slices.DeleteFunc(out.Differences, func(d audit.Difference) bool { return d.Service != nil && *d.Service != key })
 	}
@@ -211,6 +227,7 @@ type Blame struct {
 	At      Moment         `json:"at"`
 	Service string         `json:"service"` // NAMESPACE/NAME
 	Origins []audit.Origin `json:"origins"`
+	Unused  *Unused        `json:"unused,omitempty"`
 }
 
 // Blame implements [Asker].
@@ -219,9 +236,13 @@ func (d Direct) Blame(ctx context.Context, at string, key registry.ServiceKey) (
 	if err != nil {
 		return Blame{}, err
 	}
-	origins, err := audit.Blame(ctx, d.History, m, key)
-	if err == nil && len(origins) == 0 {
-		_, err = d.At(ctx, fmt.Sprintf("#%d", m.Sequence), key) // tells whether anybody knew it
+	stood, err := audit.StoodAt(ctx, d.History, m, key)
+	if err != nil {
+		return Blame{}, err
 	}
-	return Blame{At: momentOf(m), Service: key.String(), Origins: append([]audit.Origin{}, origins...)}, err
+	if _, err := standing(stood, m, key); err != nil { // nobody knew it
+		return Blame{}, err
+	}
+	origins, err := audit.Blame(ctx, d.History, m, key)
+	return Blame{At: momentOf(m), Service: key.String(), Origins: append([]audit.Origin{}, origins...), Unused: unusedOf(stood.Unused)}, err
 }

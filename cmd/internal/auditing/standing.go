@@ -17,6 +17,8 @@ type Standing struct {
 	Clusters []Cluster `json:"clusters"`
 	Services []Service `json:"services"`
 
+	Unused *Unused `json:"unused,omitempty"`
+
 	// More counts services that were left out of Services because the answer is bounded.
 	More int `json:"more,omitempty"`
 }
@@ -64,12 +66,14 @@ type ServiceRecord struct {
 	Revision  uint64              `json:"revision"`
 	Sequence  uint64              `json:"sequence"`
 	ChangedAt time.Time           `json:"changed_at"`
+	Redacted  int                 `json:"redacted,omitempty"`  // metadata pairs that its agent withheld
 	Instances []registry.Instance `json:"instances,omitempty"` // where one service was asked for
 }
 
-// standing describes a View: all of it, or one service, which must be known.
-func standing(v *registry.View, m audit.Moment, key registry.ServiceKey) (Standing, error) {
-	s := Standing{At: momentOf(m), Clusters: clusters(v), Services: []Service{}}
+// standing describes what stood: all of it, or one service, which must be known.
+func standing(stood audit.Stood, m audit.Moment, key registry.ServiceKey) (Standing, error) {
+	v := stood.View
+	s := Standing{At: momentOf(m), Clusters: clusters(v), Services: []Service{}, Unused: unusedOf(stood.Unused)}
 	if zone := v.Zone(); zone != nil {
 		s.Zone = zone.Name
 	}
@@ -78,12 +82,12 @@ func standing(v *registry.View, m audit.Moment, key registry.ServiceKey) (Standi
 		if !known {
 			return s, fmt.Errorf("%s at %s: %w", key, s.At, ErrUnknown)
 		}
-		s.Services = append(s.Services, service(v, e, true))
+		s.Services = append(s.Services, service(stood, e, true))
 		return s, nil
 	}
 	for _, name := range v.SortedNames() {
 		for _, e := range name.Known() {
-			s.Services = append(s.Services, service(v, e, false))
+			s.Services = append(s.Services, service(stood, e, false))
 		}
 	}
 	slices.SortStableFunc(s.Services, func(a, b Service) int {
@@ -99,13 +103,14 @@ func (s *Standing) Bound(limit int) {
 	}
 }
 
-func service(v *registry.View, e *registry.Entry, instances bool) Service {
+func service(stood audit.Stood, e *registry.Entry, instances bool) Service {
 	s := Service{Namespace: e.Key.Namespace, Name: e.Key.Name, Clusters: []ServiceRecord{}}
-	for _, c := range v.Decide(e) {
+	for _, c := range stood.View.Decide(e) {
 		r := c.Record
 		record := ServiceRecord{
 			Cluster: c.Cluster, In: c.In, Reason: c.Reason, Healthy: r.Serving, Total: r.Total,
 			Epoch: r.Epoch, Revision: r.Revision, Sequence: r.Sequence, ChangedAt: r.Changed.Time.UTC(),
+			Redacted: stood.Redacted(c.Cluster, e.Key),
 		}
 		if instances {
 			record.Instances = r.Service.Instances
