@@ -14,6 +14,7 @@ import (
 // door stands between an agent and its registry and can be shut, so that the
 // registry is away for the agent while the test still changes it.
 type door struct {
+	port      int // of 127.0.0.1, where it listens first
 	listeners []net.Listener
 	wg        sync.WaitGroup
 
@@ -34,6 +35,7 @@ func newDoor(t *testing.T, target int, distances ...int) (d *door, address strin
 			t.Fatal(err)
 		}
 		if err = d.listen(ports[0], target, distances); err == nil {
+			d.port = ports[0]
 			return d, fmt.Sprintf("127.0.0.1:%d", ports[0])
 		}
 	}

@@ -15,6 +15,7 @@ func (s *stage) nacosCases(t *testing.T) {
 		"weight":               testNacosWeight,
 		"unhealthy":            testNacosUnhealthy,
 		"version and metadata": testNacosMetadata,
+		"a whole node gone":    testNacosNodeGone,
 	} {
 		t.Run("nacos/"+name, func(t *testing.T) {
 			t.Parallel()

@@ -46,6 +46,8 @@ func (s *stage) guardedCases(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := openGuarded(t, s, lost.cluster, lost.gateway)
+			stop := s.guard(t, g.staged)
+			defer stop()
 			t.Run("rights lost", func(t *testing.T) { testRightsLost(t, s, g, name, lost.left, lost.why) })
 			if name == "services" {
 				t.Run("restored from a snapshot", func(t *testing.T) { testRestored(t, s, g) })

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -53,8 +55,10 @@ func openStage(t *testing.T) *stage {
 }
 
 // id is what [short] makes of an instance's id.
-func (s *stage) id(c *staged, i instance) string {
-	if c.kind == "nacos" {
+func (s *stage) id(c *staged, i instance) string { return eventID(c.kind, i) }
+
+func eventID(kind string, i instance) string {
+	if kind == "nacos" {
 		return i.address + ":" + strconv.Itoa(i.port)
 	}
 	return i.id
@@ -79,7 +83,7 @@ func portOf(t *testing.T, address string) int {
 func TestMatrix(t *testing.T) {
 	t.Parallel() // without waiting for a place: nothing takes longer
 	s := openStage(t)
-	stop := s.guard(t)
+	stop := s.guard(t, slices.Collect(maps.Values(s.clusters))...)
 	defer stop()
 	began := time.Now()
 	t.Run("changes", func(t *testing.T) {

@@ -41,6 +41,9 @@ type realRegistry interface {
 	// hidesAllFailed: once all instances of a service fail, the registry no longer
 	// tells their health.
 	hidesAllFailed() bool
+	// empty removes all that put and hostile registered, in as few changes as the
+	// registry takes.
+	empty(t *testing.T)
 	// outage makes the registry unreachable; back makes it reachable with the same content.
 	outage(t *testing.T) (back func())
 }
@@ -162,6 +165,15 @@ func (c *consulRegistry) hostile(t *testing.T) {
 
 func (c *consulRegistry) hidesAllFailed() bool { return false }
 
+// empty leaves Consul's own service.
+func (c *consulRegistry) empty(t *testing.T) {
+	t.Helper()
+	if _, err := c.client.Catalog().Deregister(&api.CatalogDeregistration{Node: node}, nil); err != nil {
+		t.Fatal(err)
+	}
+	clear(c.there)
+}
+
 func (c *consulRegistry) outage(t *testing.T) func() {
 	t.Helper()
 	if err := c.server.Kill(); err != nil {
@@ -238,15 +250,25 @@ func (n *nacosRegistry) fill(t *testing.T, prefix string, count int) {
 
 func (n *nacosRegistry) hostile(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"münchen", strings.Repeat("a", 300), "---"} {
+	for name, metadata := range map[string]string{
+		"münchen": "", strings.Repeat("a", 300): "", "---": "", "fat": `{"large":"` + strings.Repeat("x", 900) + `"}`,
+	} {
 		values := url.Values{"serviceName": {name}, "ip": {"10.0.0.9"}, "port": {"80"}, "ephemeral": {"false"}}
-		if err := n.call(http.MethodPost, "/instance", values); err != nil {
+		full := url.Values{"metadata": {metadata}}
+		maps.Copy(full, values)
+		if err := n.call(http.MethodPost, "/instance", full); err != nil {
 			t.Logf("Nacos itself refuses %.20q: %v", name, err)
+			continue
 		}
+		n.there[name] = map[string]url.Values{"h": values}
 	}
-	large := url.Values{"serviceName": {"fat"}, "ip": {"10.0.0.9"}, "port": {"80"}, "ephemeral": {"false"}, "metadata": {`{"large":"` + strings.Repeat("x", 900) + `"}`}}
-	if err := n.call(http.MethodPost, "/instance", large); err != nil {
-		t.Logf("Nacos itself refuses large metadata: %v", err)
+}
+
+// empty takes one change for each instance: Nacos has no other.
+func (n *nacosRegistry) empty(t *testing.T) {
+	t.Helper()
+	for service := range n.there {
+		n.put(t, service)
 	}
 }
 
@@ -350,6 +372,13 @@ func (f *fileRegistry) hostile(t *testing.T) {
 }
 
 func (f *fileRegistry) hidesAllFailed() bool { return false }
+
+func (f *fileRegistry) empty(t *testing.T) {
+	t.Helper()
+	clear(f.services)
+	f.garbage = nil
+	f.save(t)
+}
 
 // outage moves the file away: its registry can't be read.
 func (f *fileRegistry) outage(t *testing.T) func() {

@@ -222,15 +222,15 @@ func (s *stage) nothing(t *testing.T, c *staged, service string, want state) {
 // neighbours are registered before any case, and touched by none.
 var neighbours = []string{"stays", "stays-too"}
 
-// guard asks for the neighbours of every cluster all the time until stopped. What
+// guard asks for the neighbours in these clusters all the time until stopped. What
 // it could miss between two questions, finish finds on the tape.
-func (s *stage) guard(t *testing.T) (stop func()) {
+func (s *stage) guard(t *testing.T, clusters ...*staged) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			for _, c := range s.clusters {
+			for _, c := range clusters {
 				for _, service := range neighbours {
 					name := clusterName(service, c.name)
 					a, err := ask.Ask(ctx, s.dns, name, "A")
@@ -247,14 +247,23 @@ func (s *stage) guard(t *testing.T) (stop func()) {
 }
 
 // finish holds the whole history to what the cases expected: every event belongs to
-// a case that named it, in its order, and the neighbours were published once.
+// a case that named it, in its order, and the neighbours were published once. So was
+// each cluster's own record: no case has touched a gateway.
 func (s *stage) finish(t *testing.T) {
 	t.Helper()
-	said := map[string][]string{}
+	said, records := map[string][]string{}, map[registry.Writer]int{}
 	for _, m := range s.audit(t) {
-		if m.Fact.Kind == registry.KindService {
+		switch m.Fact.Kind {
+		case registry.KindService:
 			key := string(m.Fact.Writer) + "/" + m.Fact.Service.Name
 			said[key] = append(said[key], short(m.Event))
+		case registry.KindCluster:
+			records[m.Fact.Writer]++
+		}
+	}
+	for cluster, n := range records {
+		if n != 1 {
+			t.Errorf("%s has published its gateways %d times, want once", cluster, n)
 		}
 	}
 	s.mu.Lock()
