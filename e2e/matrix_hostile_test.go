@@ -62,7 +62,9 @@ func (s *stage) hostileCases(t *testing.T) {
 }
 
 // huge registers one service with a mebibyte of metadata, in as few instances as
-// the registry itself allows, and says how many they are.
+// the registry itself allows, and says how many they are. With Nacos it is an eighth
+// of that: it refuses the mebibyte in one instance, and pushes all instances again
+// with each that is added.
 func (c *staged) huge(t *testing.T, s *stage) (service string, instances int) {
 	t.Helper()
 	service = "huge-" + c.kind
