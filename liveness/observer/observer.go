@@ -92,7 +92,7 @@ type Observer struct {
 	candidate election.Candidate
 	leased    uint64                 // the epoch that the lease named which was taken last
 	described registry.Configuration // what the history says of the configuration; Fields nil where another said it. Run's
-	tally     *tally // only Run uses it
+	tally     *tally                 // only Run uses it
 
 	mu     sync.Mutex // guards status
 	status Status
