@@ -18,7 +18,8 @@
 //   - Nothing that a client sends or fails to send stops the answers to others.
 //     Connections are bounded in total and per client, reads and writes have
 //     deadlines, a message takes memory only as its bytes arrive, and a panic costs
-//     one answer.
+//     one answer. Over TCP what has to be made for a query holds up no answer behind it,
+//     as long as there is not too much of it.
 //
 //   - Which address of an RRset comes first is left to chance; nothing else is
 //     reordered.

@@ -15,7 +15,9 @@ import (
 )
 
 // QueryLog says which answered queries are written to the log, for whoever looks for a
-// fault. It costs only those who are asked about, so it may be turned on in production.
+// fault; a zone transfer when it has ended. What gets no answer is not logged, but
+// counted ([Drop]). It costs only those who are asked about, so it may be turned on in
+// production.
 type QueryLog struct {
 	Names     []string       // domain names: queries for them, or for anything below, in any case of letters; empty: all
 	Clients   []netip.Prefix // queries from there; empty: all
@@ -90,17 +92,30 @@ func (r *rationed) pass(now time.Time, perSecond int) (skipped int64, ok bool) {
 	return r.skipped.Swap(0), true
 }
 
+// answered is what the log says of an answer besides its query.
+type answered struct {
+	protocol Protocol
+	path     string // fast, complete or transfer
+	client   netip.Addr
+	rcode    int
+	length   int // bytes; of all messages of a transfer that were sent
+	serial   uint32
+}
+
 // logQuery writes one answered query to the log, if it is asked for and the ration
 // lasts. It is called only when [QueryLog.On].
-func (s *Server) logQuery(l *QueryLog, protocol Protocol, path string, query []byte, client netip.Addr, rcode, length int) {
+func (s *Server) logQuery(l *QueryLog, query []byte, a answered) {
 	q, err := packet.Parse(query)
-	if err != nil || !l.matches(q.Name, client.WithZone("")) {
+	if err != nil || !l.matches(q.Name, a.client.WithZone("")) {
 		return
 	}
 	skipped, ok := s.logged.pass(time.Now(), l.PerSecond)
 	if !ok {
 		return
 	}
-	s.log.Info("dns query", "client", client, "protocol", string(protocol), "name", q.Name, "type", dns.Type(q.Type).String(),
-		"rcode", rcodeText(rcode), "bytes", length, "path", path, "serial", s.table.Load().View().Serial(), "not_logged", skipped)
+	s.log.Info("dns query", "client", a.client, "protocol", string(a.protocol), "name", q.Name, "type", dns.Type(q.Type).String(),
+		"rcode", rcodeText(a.rcode), "bytes", a.length, "path", a.path, "serial", a.serial, "not_logged", skipped)
 }
+
+// serial is that of what is answered now.
+func (s *Server) serial() uint32 { return s.table.Load().View().Serial() }

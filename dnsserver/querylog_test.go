@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -90,6 +91,31 @@ func TestQueryLog(t *testing.T) {
 	reload(QueryLog{})
 	ask()
 	expect(0)
+}
+
+// TestQueryLogHasTransfers: a zone that was sent in several messages left no line.
+func TestQueryLogHasTransfers(t *testing.T) {
+	g := newGrowing(300)
+	s := newRunning(t, allowed(func(c *Settings) { c.QueryLog = QueryLog{Clients: loopback} }), g)
+	var log written
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	s.begin(t)
+	if _, messages, err := s.fetch(t, axfr(), nil); err != nil || messages < 2 {
+		t.Fatalf("%d messages, %v", messages, err)
+	}
+	s.end(t) // then the line is written
+	got := strings.Join(log.queries(), "")
+	if strings.Count(got, "\n") != 1 {
+		t.Errorf("want one line: %s", got)
+	}
+	for _, part := range []string{"client=127.0.0.1", "protocol=tcp", "name=mesh.internal.", "type=AXFR", "rcode=NOERROR", "path=transfer", fmt.Sprint("serial=", g.View().Serial())} {
+		if !strings.Contains(got, part) {
+			t.Errorf("%q is not in %s", part, got)
+		}
+	}
+	if strings.Contains(got, "bytes=0 ") {
+		t.Errorf("nothing was sent: %s", got)
+	}
 }
 
 // TestQueryLogIsRationed: a flood fills no disk, and nothing is left out in silence.

@@ -55,6 +55,7 @@ type Server struct {
 	panicked  seldom        // logged
 	cut       seldom        // likewise: an answer that is sent in part
 	elaborate chan struct{} // a place for each answer that is made for TCP at the same time
+	beside    chan struct{} // a place for each answer over TCP that the next ones need not wait for
 	buffers   sync.Pool     // of *answerer, for TCP
 	transfers transfers
 }
@@ -68,8 +69,8 @@ func New(config Config, views Views, observer Observer, log *slog.Logger) (*Serv
 	s := &Server{
 		config: config, views: views, observer: observer, log: log,
 		turn: rand.Uint32, lookup: lookup.Answer, compile: (*compile.Compiler).Update, listening: make(chan struct{}),
-		elaborate: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
-		queue:     make(chan *handover, queueLength), idle: make(chan *handover, queueLength),
+		elaborate: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)), beside: make(chan struct{}, maxBeside),
+		queue: make(chan *handover, queueLength), idle: make(chan *handover, queueLength),
 	}
 	for range queueLength {
 		s.idle <- &handover{}
@@ -125,8 +126,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	close(s.listening)
 	s.log.Info("dns listening", "addresses", s.addresses)
-
 	s.noteReceiveBuffer(sockets[0].udp[0])
+
 	var readers, rest, workers sync.WaitGroup
 	s.clock.Store(unixNow())
 	rest.Go(func() { s.tick(ctx) })
@@ -167,7 +168,6 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// socket is one address that is listened on.
 // noteReceiveBuffer logs how long a burst may wait in a socket, when that is less than
 // was asked for.
 func (s *Server) noteReceiveBuffer(udp *batch.Socket) {
@@ -177,6 +177,7 @@ func (s *Server) noteReceiveBuffer(udp *batch.Socket) {
 	}
 }
 
+// socket is one address that is listened on.
 type socket struct {
 	address netip.AddrPort
 	udp     []*batch.Socket // each with its reader

@@ -68,6 +68,16 @@ type connection struct {
 
 	zones   sync.WaitGroup // transfers that are being sent
 	sending atomic.Int32   // how many
+
+	answers sync.WaitGroup // that are made beside the next ones
+	beside  atomic.Int32   // how many; its reader alone adds
+	ended   atomic.Bool    // nothing more is to be read
+}
+
+// end makes the reader of a connection stop, whatever it does.
+func (c *connection) end() {
+	c.ended.Store(true)
+	_ = c.CloseRead()
 }
 
 // flush sends the replies that wait.
@@ -96,11 +106,12 @@ func (c *connection) Read(b []byte) (int, error) {
 	return c.TCPConn.Read(b)
 }
 
-// serveConnection answers the queries of one connection in their order, until the
-// client leaves, is idle for too long, does not read, or ctx ends. Queries that
-// arrived together are answered together, in as few writes as they fit in. Zone
-// transfers are sent beside that, and hold up no other answer for longer than one of
-// their messages takes.
+// serveConnection answers the queries of one connection, until the client leaves, is
+// idle for too long, does not read, or ctx ends. Queries that arrived together are
+// answered together, in as few writes as they fit in. What the fast path does not know
+// is made beside that, and may be answered later than what was asked after it (RFC 7766
+// §6.2.1.1, §7). So are zone transfers, which hold up no other answer for longer than one
+// of their messages takes.
 func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 	// A deadline in the past, not a close: what was read is still answered.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
@@ -112,15 +123,16 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 	var message bytes.Buffer
 	for {
 		_ = conn.SetReadDeadline(time.Now().Add(s.settings.Load().Idle))
-		if ctx.Err() != nil { // the deadline that AfterFunc set may be lost
+		if ctx.Err() != nil || c.ended.Load() { // the deadline that AfterFunc set may be lost
 			break
 		}
 		begun, err := readMessage(in, &message)
 		if err != nil {
-			if !begun && ctx.Err() == nil && c.sending.Load() > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			over := ctx.Err() != nil || c.ended.Load()
+			if !begun && !over && c.sending.Load() > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 				continue // it waits for its zone
 			}
-			if begun && ctx.Err() == nil {
+			if begun && !over {
 				s.observer.Dropped(TCP, DropIncomplete)
 			}
 			break
@@ -132,6 +144,7 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 			message = bytes.Buffer{}
 		}
 	}
+	c.answers.Wait()
 	if err := c.flush(); err != nil {
 		s.observer.Dropped(TCP, DropSlowReader)
 		_ = conn.SetLinger(0) // the system need not wait for that client either
@@ -141,46 +154,100 @@ func (s *Server) serveConnection(ctx context.Context, conn *net.TCPConn) {
 // keptMessage is how much memory for queries an idle connection may keep.
 const keptMessage = 4 << 10
 
-// answerMessage writes the reply to one query, or begins to send the zone; ok is
-// false when the connection is to end.
+// answerMessage writes the reply to one query, or has it made beside the next ones; ok
+// is false when the connection is to end.
 func (s *Server) answerMessage(ctx context.Context, query []byte, c *connection) (ok bool) {
-	start := time.Now()
-	a, pooled := s.buffers.Get().(*answerer)
-	if !pooled {
-		a = s.newAnswerer(TCP)
-	}
-	defer s.buffers.Put(a)
-	path := "fast"
+	a := s.answerer()
 	length, rcode := s.replyFast(a, query, c)
 	if length == 0 {
-		path = "complete"
-		// An answer over TCP may be a hundred times dearer than one over UDP: a
-		// processor is left for those.
-		s.elaborate <- struct{}{}
-		r, ok := a.answer(query, c.address)
-		<-s.elaborate
-		if !ok {
-			return false // not a DNS client
-		}
-		if r.zone != nil {
-			s.sendZone(ctx, r.zone, c)
-			return true
-		}
-		length, rcode = len(r.message), r.rcode
+		s.buffers.Put(a)
+		return s.answerBeside(ctx, query, c) || s.answerComplete(ctx, query, c, false)
 	}
-	binary.BigEndian.PutUint16(a.buffer, uint16(length))
-	if err := c.write(a.buffer[:prefix+length], false); err != nil {
+	defer s.buffers.Put(a)
+	if !a.writeTo(c, length, false) {
 		return false
 	}
-	if path == "fast" {
-		s.stream.answers[rcode].Add(1)
-	} else {
-		s.observer.Answered(TCP, rcodeText(rcode), time.Since(start))
-	}
+	s.stream.answers[rcode].Add(1)
 	if l := &s.settings.Load().QueryLog; l.On() {
-		s.logQuery(l, TCP, path, query, c.address, rcode, length)
+		s.logQuery(l, query, answered{TCP, "fast", c.address, rcode, length, s.serial()})
 	}
 	return true
+}
+
+// Bounds of what is made beside the next answers. A client that does not read holds a
+// buffer for each, so there is one bound for all connections; beyond it, queries are
+// answered in their order.
+const (
+	maxBeside              = 64
+	maxBesidePerConnection = 8
+)
+
+// answerBeside begins to make the reply to one query on a goroutine of its own; false
+// when there is no place for it.
+func (s *Server) answerBeside(ctx context.Context, query []byte, c *connection) bool {
+	if c.beside.Load() >= maxBesidePerConnection {
+		return false
+	}
+	select {
+	case s.beside <- struct{}{}:
+	default:
+		return false
+	}
+	c.beside.Add(1)
+	query = bytes.Clone(query) // its buffer is for the next one
+	c.answers.Go(func() {
+		defer func() {
+			c.beside.Add(-1)
+			<-s.beside
+		}()
+		if !s.answerComplete(ctx, query, c, true) {
+			c.end()
+		}
+	})
+	return true
+}
+
+// answerComplete writes the reply of the complete path to one query, at once with now,
+// or begins to send the zone; ok is false when the connection is to end.
+func (s *Server) answerComplete(ctx context.Context, query []byte, c *connection, now bool) (ok bool) {
+	start := time.Now()
+	// An answer over TCP may be a hundred times dearer than one over UDP: a processor is
+	// left for those.
+	s.elaborate <- struct{}{}
+	a := s.answerer()
+	defer s.buffers.Put(a)
+	r, ok := a.answer(query, c.address)
+	<-s.elaborate
+	if !ok {
+		return false // not a DNS client
+	}
+	if r.zone != nil {
+		s.sendZone(ctx, r.zone, c)
+		return true
+	}
+	if !a.writeTo(c, len(r.message), now) {
+		return false
+	}
+	s.observer.Answered(TCP, rcodeText(r.rcode), time.Since(start))
+	if l := &s.settings.Load().QueryLog; l.On() {
+		s.logQuery(l, query, answered{TCP, "complete", c.address, r.rcode, len(r.message), s.serial()})
+	}
+	return true
+}
+
+// answerer returns one for TCP; it goes back to s.buffers.
+func (s *Server) answerer() *answerer {
+	if a, pooled := s.buffers.Get().(*answerer); pooled {
+		return a
+	}
+	return s.newAnswerer(TCP)
+}
+
+// writeTo writes the message of so many bytes that a's buffer holds, with its length in
+// front.
+func (a *answerer) writeTo(c *connection, length int, now bool) (ok bool) {
+	binary.BigEndian.PutUint16(a.buffer, uint16(length))
+	return c.write(a.buffer[:prefix+length], now) == nil
 }
 
 // replyFast tries the fast path; length is 0 when it leaves the query to the other.

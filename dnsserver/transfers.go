@@ -74,6 +74,7 @@ func (s *Server) refused(kind transfer.Kind, client netip.Addr, why string) {
 // outbound is a transfer that is sent in several messages.
 type outbound struct {
 	kind    transfer.Kind
+	query   []byte // for the log
 	plan    transfer.Plan
 	request transfer.Request
 	client  netip.Addr
@@ -135,7 +136,7 @@ func (a *answerer) transfer(query []byte, q *packet.Query, kind transfer.Kind, c
 		return lookup.Response{RCode: dns.RcodeServerFailure, Extended: &lookup.ExtendedError{Text: "too many transfers at the same time"}}, nil, nil
 	}
 	return lookup.Response{}, nil, &outbound{
-		kind: kind, plan: plan, client: client, limits: *settings,
+		kind: kind, query: bytes.Clone(query), plan: plan, client: client, limits: *settings,
 		request: transfer.Request{
 			ID: q.ID, RD: q.RD, Question: bytes.Clone(q.Question), EDNS: q.EDNS, DO: q.DO,
 			Payload: uint16(all.UDPPayload), Reply: signature,
@@ -214,6 +215,9 @@ func (s *Server) send(ctx context.Context, j *outbound, write func([]byte) error
 	})
 	s.log.Debug("zone transferred", "kind", string(j.kind), "shape", string(j.plan.Shape), "client", j.client.String(),
 		"serial", j.plan.Serial(), "bytes", bytesSent, "took", time.Since(began), "err", err)
+	if l := &s.settings.Load().QueryLog; l.On() {
+		s.logQuery(l, j.query, answered{TCP, "transfer", j.client, dns.RcodeSuccess, bytesSent, j.plan.Serial()})
+	}
 	return err
 }
 

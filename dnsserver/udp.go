@@ -61,7 +61,7 @@ func (s *Server) answerBatch(k *batch.Socket, n int, terms *compile.Terms, count
 			counts.cookies.Add(1)
 		}
 		if logging {
-			s.logQuery(&settings.QueryLog, UDP, "fast", query, k.From(i).Addr(), rcode, length)
+			s.logQuery(&settings.QueryLog, query, answered{UDP, "fast", k.From(i).Addr(), rcode, length, table.View().Serial()})
 		}
 	}
 	if failed := k.Flush(); failed > 0 {
@@ -127,7 +127,7 @@ func (s *Server) serveQueue() {
 			} else {
 				s.observer.Answered(UDP, rcodeText(r.rcode), time.Since(start))
 				if l := &s.settings.Load().QueryLog; l.On() {
-					s.logQuery(l, UDP, "complete", h.query, h.from.Addr(), r.rcode, len(r.message))
+					s.logQuery(l, h.query, answered{UDP, "complete", h.from.Addr(), r.rcode, len(r.message), s.serial()})
 				}
 			}
 		}
