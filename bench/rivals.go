@@ -12,9 +12,6 @@ import (
 	"github.com/seamark-mesh/seamark/e2e/servers"
 )
 
-// coreDNS is what is built from the module proxy; the others are the distribution's.
-const coreDNS = "v1.14.2"
-
 // contestants writes what each server needs, ours first.
 func (s *site) contestants(ctx context.Context, services int, r *result) ([]*contestant, error) {
 	queries, err := s.ourQuestions(services)
@@ -54,7 +51,8 @@ func (s *site) contestants(ctx context.Context, services int, r *result) ([]*con
 	return append(all, consul), nil
 }
 
-// find returns the path of a rival's program; CoreDNS is built once and kept.
+// find returns the path of a rival's program. CoreDNS is built from the module proxy once
+// and kept, the others are the distribution's.
 func (s *site) find(ctx context.Context, program string) (string, error) {
 	if program != "coredns" {
 		for _, dir := range []string{"", "/usr/sbin", "/usr/local/sbin"} {
@@ -64,18 +62,16 @@ func (s *site) find(ctx context.Context, program string) (string, error) {
 		}
 		return "", fmt.Errorf("%s is not installed", program)
 	}
-	cache, err := os.UserCacheDir()
+	path, err := servers.CoreDNS()
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "seamark", "tools", "coredns-"+coreDNS)
-	path := filepath.Join(dir, "coredns")
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	s.say("building CoreDNS %s once (some minutes)", coreDNS)
-	command := exec.CommandContext(ctx, "go", "install", "github.com/coredns/coredns@"+coreDNS)
-	command.Dir, command.Env = os.TempDir(), append(os.Environ(), "GOBIN="+dir)
+	s.say("building CoreDNS %s once (some minutes)", servers.CoreDNSVersion)
+	command := exec.CommandContext(ctx, "go", "install", "github.com/coredns/coredns@"+servers.CoreDNSVersion)
+	command.Dir, command.Env = os.TempDir(), append(os.Environ(), "GOBIN="+filepath.Dir(path))
 	if out, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go install: %w: %.500s", err, out)
 	}

@@ -110,22 +110,17 @@ options {
 	return s.resolver(t, snippet, fmt.Sprintf("127.0.0.1:%d", port))
 }
 
-// coreDNS is where its binary is kept once somebody has built it.
+// coreDNS is its program; empty where nobody has built it.
 func coreDNS(t *testing.T) string {
 	t.Helper()
-	cache := os.Getenv("SEAMARK_CACHE")
-	if cache == "" {
-		own, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(own, "seamark")
+	program, err := servers.CoreDNS()
+	if err != nil {
+		t.Fatal(err)
 	}
-	found, err := filepath.Glob(filepath.Join(cache, "tools", "coredns-*", "coredns"))
-	if err != nil || len(found) == 0 {
+	if _, err := os.Stat(program); err != nil {
 		return ""
 	}
-	return found[len(found)-1]
+	return program
 }
 
 // needCoreDNS ends the test where CoreDNS was not built before: that takes longer than

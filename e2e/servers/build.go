@@ -171,6 +171,16 @@ func (r recipe) unavailable(err error) error {
 
 // cacheDir is where built servers are kept; it exists afterwards.
 func cacheDir() (string, error) {
+	root, err := cacheRoot()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(root, "servers")
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// cacheRoot is where everything is kept that takes long to build.
+func cacheRoot() (string, error) {
 	dir := os.Getenv("SEAMARK_CACHE")
 	if dir == "" {
 		user, err := os.UserCacheDir()
@@ -179,11 +189,7 @@ func cacheDir() (string, error) {
 		}
 		dir = filepath.Join(user, "seamark")
 	}
-	dir, err := filepath.Abs(filepath.Join(dir, "servers"))
-	if err != nil {
-		return "", err
-	}
-	return dir, os.MkdirAll(dir, 0o755)
+	return filepath.Abs(dir)
 }
 
 // sourceDir is the directory e2e/servers of the tree that the working directory belongs to. The definitions cannot be
