@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // History is where the messages of a mesh can be read from: its stream, an archive of
@@ -48,6 +49,19 @@ type Span struct {
 	Gone  [][2]uint64 `json:",omitempty"`
 
 	Filtered bool `json:",omitempty"` // it is limited to some subjects, what else stood is not known
+
+	// Retention is how long whoever holds the oldest message keeps messages; nil: not known.
+	Retention *stream.Retention `json:",omitempty"`
+}
+
+// Dropped returns the last sequence up to which a history may have dropped by itself what
+// stood behind a message that was stored at a time: what is before its First and is not too
+// young for that, or is before what it began with.
+func (s Span) Dropped(behind, now time.Time) uint64 {
+	if s.Retention != nil && s.Retention.Holds(behind, now) {
+		return max(s.Began, 1) - 1
+	}
+	return max(s.First, 1) - 1
 }
 
 // Whole reports whether nothing that ever stood before First is missing. Of holes behind

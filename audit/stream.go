@@ -19,7 +19,10 @@ type ofStream struct{ history *stream.History }
 // Span implements [History].
 func (s ofStream) Span(ctx context.Context) (Span, error) {
 	span, err := s.history.Span(ctx)
-	return Span{First: span.First, Last: span.Last, Begin: span.Begin, End: span.End, Began: span.Began}, err
+	if err != nil {
+		return Span{}, err
+	}
+	return Span{First: span.First, Last: span.Last, Begin: span.Begin, End: span.End, Began: span.Began, Retention: &span.Retention}, nil
 }
 
 // SequenceAt implements [History].

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
 	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
 )
 
@@ -134,5 +136,47 @@ func TestWatchedTellsProgress(t *testing.T) {
 	}
 	if !bytes.Equal(v.AppendCanonical(nil), m.foldAll(20).AppendCanonical(nil)) {
 		t.Error("the View is another one when it is watched")
+	}
+}
+
+// How long the stream keeps messages, and whether it has room for them, is the stream's own word.
+func TestSpanTellsWhatTheStreamKeeps(t *testing.T) {
+	_, c := streamtest.Streams(t)
+	js, err := jetstream.New(c.NATS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := c.NATS().Request("mesh.v1.amber.svc.default.checkout", make([]byte, 10_000), 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*jetstream.StreamConfig)
+		want   stream.Retention
+	}{
+		"as it was":         {func(*jetstream.StreamConfig) {}, stream.Retention{Age: 30 * 24 * time.Hour}},
+		"for ever":          {func(s *jetstream.StreamConfig) { s.MaxAge = 0 }, stream.Retention{}},
+		"less":              {func(s *jetstream.StreamConfig) { s.MaxAge = time.Hour }, stream.Retention{Age: time.Hour}},
+		"room for more":     {func(s *jetstream.StreamConfig) { s.MaxAge, s.MaxBytes = 0, 1<<20 }, stream.Retention{}},
+		"no more bytes":     {func(s *jetstream.StreamConfig) { s.MaxAge, s.MaxBytes = 0, 32_000 }, stream.Retention{Full: true}},
+		"no more, by count": {func(s *jetstream.StreamConfig) { s.MaxAge, s.MaxMsgs = 0, 3 }, stream.Retention{Full: true}},
+	} {
+		s, err := js.Stream(t.Context(), stream.EventsStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := s.CachedInfo().Config
+		changed := before
+		test.change(&changed)
+		if _, err := js.UpdateStream(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		if span, err := OfStream(c).Span(t.Context()); err != nil || span.Retention == nil || *span.Retention != test.want || span.Last != 3 {
+			t.Errorf("%s: %+v, %+v, %v", name, span, span.Retention, err)
+		}
+		if _, err := js.UpdateStream(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -4,6 +4,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // TestAuditProof verifies what a real mesh wrote, with an account that may only read, and
@@ -34,4 +39,45 @@ func TestAuditProof(t *testing.T) {
 		t.Errorf("a checkpoint of a history with garbage exits with %d: %s", code, said)
 	}
 	p.audit(t, "verify", "--cluster", "bronze")
+	p.purge(t)
+	out, said, code = p.try(t, "audit", "verify", "--checkpoint", checkpoint)
+	if code != 1 || !strings.Contains(out, "gone") || !strings.Contains(out, "missing") || !strings.Contains(said, "not intact") {
+		t.Errorf("verify of a history that was purged exits with %d: %s%s", code, out, said)
+	}
+}
+
+// purge lowers the age of the stream for a moment: nothing of what was is left.
+func (p *past) purge(t *testing.T) {
+	t.Helper()
+	conn, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{p.nats.URL}, Name: "e2e"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn.NATS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, last := s.CachedInfo().Config, s.CachedInfo().State.LastSeq
+	short := before
+	short.MaxAge, short.Duplicates = 100*time.Millisecond, 100*time.Millisecond
+	if _, err := js.UpdateStream(t.Context(), short); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		span, err := conn.History().Span(t.Context())
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("it is not purged: %+v, %v", span, err)
+		}
+		if span.First > last {
+			break
+		}
+	}
+	if _, err := js.UpdateStream(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
 }

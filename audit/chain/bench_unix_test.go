@@ -3,13 +3,11 @@
 package chain_test
 
 import (
-	"iter"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seamark-mesh/seamark/audit/chain"
-	"github.com/seamark-mesh/seamark/registry"
 )
 
 // written makes a history of 50,000 messages with bodies of some 600 bytes.
@@ -24,16 +22,6 @@ func written(b *testing.B, signed bool) *history {
 		h.store(a.message(service(n % 10_000)))
 	}
 	return h
-}
-
-func sequence(messages []registry.Stored) iter.Seq2[registry.Stored, error] {
-	return func(yield func(registry.Stored, error) bool) {
-		for _, m := range messages {
-			if !yield(m, nil) {
-				return
-			}
-		}
-	}
 }
 
 // processorTime is what this process has used of it.

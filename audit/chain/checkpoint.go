@@ -23,20 +23,23 @@ type Checkpoint struct {
 	Schema    string    `json:"schema"`
 	Made      time.Time `json:"made"` // by the clock of who made it
 	Heads     []Head    `json:"heads"`
-	Key       string    `json:"key,omitempty"`       // the public NKey that signed
-	Signature string    `json:"signature,omitempty"` // base64url without padding, over all else
+	Began     uint64    `json:"began,omitempty"`             // the sequence with which the history began then
+	Retention int64     `json:"retention_seconds,omitempty"` // how long the stream kept its messages then; 0: for ever, or not known
+	Key       string    `json:"key,omitempty"`               // the public NKey that signed
+	Signature string    `json:"signature,omitempty"`         // base64url without padding, over all else
 }
 
 // checkpointDomain begins what a checkpoint's signature is over; see [stream.Statement].
 const checkpointDomain = "\xffseamark checkpoint 1\n"
 
-// MakeCheckpoint states where chains end, as [Report.Heads] gives them. Signer may be nil.
+// MakeCheckpoint states where the chains of a report end ([Report.Heads]). Signer may be nil.
 // No head is an error.
-func MakeCheckpoint(heads []Head, made time.Time, signer *Signer) (Checkpoint, error) {
+func MakeCheckpoint(r Report, made time.Time, signer *Signer) (Checkpoint, error) {
+	heads := r.Heads()
 	if len(heads) == 0 {
 		return Checkpoint{}, errors.New("no writer has a chain: there is nothing to state")
 	}
-	c := Checkpoint{Schema: checkpointSchema, Made: made.UTC().Truncate(time.Second), Heads: heads}
+	c := Checkpoint{Schema: checkpointSchema, Made: made.UTC().Truncate(time.Second), Heads: heads, Began: r.First, Retention: r.Retention}
 	for n := range c.Heads {
 		c.Heads[n].Stored = c.Heads[n].Stored.UTC()
 	}
@@ -138,7 +141,7 @@ const (
 	Rewritten Verdict = "rewritten" // another message stands there
 	Gone      Verdict = "gone"      // it is not there, although the history reaches back before it
 	TooOld    Verdict = "aged_out"  // the history begins after it: nothing is proved
-	TooYoung  Verdict = "not_read"  // what was read ends before it: nothing is proved
+	NotRead   Verdict = "not_read"  // what was read ends before it, or begins after it: nothing is proved
 )
 
 // CheckpointWord is the verdict on one head of a checkpoint.

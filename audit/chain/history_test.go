@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -136,6 +137,16 @@ func verify(messages []registry.Stored, o chain.Options) chain.Report {
 		v.Add(m)
 	}
 	return v.Report()
+}
+
+func sequence(messages []registry.Stored) iter.Seq2[registry.Stored, error] {
+	return func(yield func(registry.Stored, error) bool) {
+		for _, m := range messages {
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
 }
 
 // renumber gives a changed history the sequences of a stream that was made anew.

@@ -102,11 +102,17 @@ type Report struct {
 	Faults      []Fault          `json:"faults"`             // by sequence, at most Options.Limit
 	More        int              `json:"more"`               // faults beyond that
 	Checkpoints []CheckpointWord `json:"checkpoints"`        // one for each head of each checkpoint given
+
+	Retention int64    `json:"retention_seconds,omitempty"` // how long the stream keeps its messages; 0: for ever, or not known
+	Notes     []string `json:"notes,omitempty"`             // sentences about that, and about what is no fault and limits what is proved
 }
 
-// Intact reports whether nothing is wrong: no fault, and every checkpoint is met or has
-// aged out.
+// Intact reports whether nothing is wrong: no fault, and every checkpoint is met, has aged
+// out or was not to be read; of a history without messages no checkpoint is.
 func (r Report) Intact() bool {
+	if r.Messages == 0 && len(r.Checkpoints) > 0 {
+		return false
+	}
 	return len(r.Faults) == 0 && r.More == 0 && !slices.ContainsFunc(r.Checkpoints, func(c CheckpointWord) bool {
 		return c.Verdict == Rewritten || c.Verdict == Gone
 	})

@@ -161,12 +161,12 @@ func TestRewrittenStreamIsFoundOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := chain.Options{Keys: keys, Whole: true}
+	o := chain.Options{Keys: keys, Whole: true, ToEnd: true}
 	whole := verify(real, o)
 	if w, _ := whole.Of("amber"); !whole.Intact() || w.Signed != 73 || w.Epochs != 2 || len(real) != 74 {
 		t.Fatalf("what was published, %d messages: %+v", len(real), whole)
 	}
-	checkpoint, err := chain.MakeCheckpoint(whole.Heads(), time.Now(), other)
+	checkpoint, err := chain.MakeCheckpoint(whole, time.Now(), other)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestCheckpointShowsWhatWasWrittenAnew(t *testing.T) {
 		a.publish(service(n % 5))
 	}
 	key := signer(t)
-	c, err := chain.MakeCheckpoint(verify(h.messages, chain.Options{Whole: true}).Heads(), time.Now(), key)
+	c, err := chain.MakeCheckpoint(verify(h.messages, chain.Options{Whole: true}), time.Now(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestCheckpointShowsWhatWasWrittenAnew(t *testing.T) {
 		sign(m, nil)
 		forged[n] = m
 	}
-	o := chain.Options{Whole: true}
+	o := chain.Options{Whole: true, ToEnd: true}
 	if r := verify(forged, o); !r.Intact() {
 		t.Fatalf("the forged history shows by itself, the test tests nothing: %v", r.Faults)
 	}

@@ -18,10 +18,18 @@ type Options struct {
 	Keys        *Keys        // which keys may sign for whom; nil: all, and nobody must
 	Checkpoints []Checkpoint // what the history is held against
 
-	// Whole says that every message of the history is added up to its end, not only those
-	// of some subjects or of a time: then sequences that are missing are missing messages,
-	// and what a checkpoint names and is not there is gone.
+	// Whole says that the messages of all subjects are added, not only those of some: then
+	// sequences that are missing are missing messages.
 	Whole bool
+
+	// From is the first sequence that is added, 0: the oldest there is; ToEnd says that all
+	// is added up to the history's end. What a checkpoint names between them and is not
+	// there is gone.
+	From  uint64
+	ToEnd bool
+
+	// Bounds are what is known of the history beside its messages.
+	Bounds Bounds
 
 	// Known are ranges of sequences, ascending, that are known to be gone: they had aged out
 	// before they were archived, or a stream was made anew behind them. What can only be
@@ -153,6 +161,9 @@ func (v *Verifier) Report() Report {
 		r.More += j.more
 		trunks[name] = j.trunks
 	}
+	if f := v.beginning(&r); f != nil {
+		faults = append(faults, *f)
+	}
 	slices.SortStableFunc(faults, bySequence)
 	if len(faults) > v.options.Limit {
 		r.More += len(faults) - v.options.Limit
@@ -162,7 +173,7 @@ func (v *Verifier) Report() Report {
 	for _, c := range v.options.Checkpoints {
 		for _, h := range c.Heads {
 			word := CheckpointWord{Head: h, Made: c.Made.Format(time.RFC3339)}
-			word.Verdict, word.Detail = v.against(h, trunks[h.Writer])
+			word.Verdict, word.Detail = v.against(c, h, trunks[h.Writer])
 			r.Checkpoints = append(r.Checkpoints, word)
 		}
 	}
@@ -170,7 +181,7 @@ func (v *Verifier) Report() Report {
 }
 
 // against looks for the message that a checkpoint names.
-func (v *Verifier) against(h Head, trunks []*trunk) (Verdict, string) {
+func (v *Verifier) against(c Checkpoint, h Head, trunks []*trunk) (Verdict, string) {
 	for _, t := range trunks {
 		if t.epoch.number != h.Epoch {
 			continue
@@ -185,11 +196,14 @@ func (v *Verifier) against(h Head, trunks []*trunk) (Verdict, string) {
 			return Rewritten, fmt.Sprintf("another message stands at #%d", e.sequence)
 		}
 	}
+	first := v.first()
 	switch {
-	case v.report.Messages == 0 || h.Sequence < v.report.First:
-		return TooOld, fmt.Sprintf("the history begins at #%d: nothing is proved about it", v.report.First)
-	case h.Sequence > v.report.Last && !v.options.Whole:
-		return TooYoung, fmt.Sprintf("what was read ends at #%d", v.report.Last)
+	case h.Sequence >= first && h.Sequence < v.options.From:
+		return NotRead, fmt.Sprintf("what was read begins at #%d", v.options.From)
+	case h.Sequence > v.report.Last && !v.options.ToEnd:
+		return NotRead, fmt.Sprintf("what was read ends at #%d", v.report.Last)
+	case h.Sequence < first || first == 0:
+		return v.options.Bounds.before(c, h, first)
 	}
 	if slices.ContainsFunc(v.options.Known, func(k [2]uint64) bool { return k[0] <= h.Sequence && h.Sequence <= k[1] }) {
 		return TooOld, fmt.Sprintf("it stood at #%d, which has aged out: nothing is proved about it", h.Sequence)
@@ -199,9 +213,13 @@ func (v *Verifier) against(h Head, trunks []*trunk) (Verdict, string) {
 
 // VerifyAgainst verifies a history against checkpoints: it proves that what led to each
 // message that they name was not rewritten since, as far as the history still reaches back
-// and is intact. It is [New], [Verifier.AddAll] and [Verifier.Report].
+// and is intact. It is [New], [Verifier.AddAll] and [Verifier.Report], and looks whether
+// the history was read up to the last sequence that its Bounds name.
 func VerifyAgainst(ctx context.Context, o Options, messages iter.Seq2[registry.Stored, error]) (Report, error) {
 	v := New(o)
 	err := v.AddAll(ctx, messages)
+	if err == nil {
+		v.atEnd()
+	}
 	return v.Report(), err
 }

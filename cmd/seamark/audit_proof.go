@@ -43,7 +43,7 @@ It reads the stream itself (--nats), an archive or an export.`,
   seamark audit verify --from-file export.jsonl -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) (err error) {
-			options := chain.Options{Whole: cluster == ""}
+			options := chain.Options{Whole: cluster == "", ToEnd: true}
 			if err := a.output.only(wholeFormats...); err != nil {
 				return err
 			}
@@ -109,7 +109,11 @@ func (a *auditCommands) prove(command *cobra.Command, options chain.Options, r a
 		if err != nil {
 			return err
 		}
-		options.Known = span.Gone
+		options.Known, options.From = span.Gone, r.From
+		options.Whole = options.Whole && !span.Filtered
+		options.Bounds = chain.Bounds{
+			First: span.First, Last: span.Last, Began: span.Began, Begin: span.Begin, End: span.End, Retention: span.Retention, Asked: time.Now(),
+		}
 		report, err = chain.VerifyAgainst(ctx, options, h.Read(ctx, r))
 		return err
 	})
@@ -150,7 +154,13 @@ func provenRows(r chain.Report) []rows {
 		if r.More > 0 {
 			row(fmt.Sprintf("… and %d more", r.More))
 		}
-		if r.Intact() {
+		for _, note := range r.Notes {
+			row(note)
+		}
+		switch {
+		case r.Messages == 0:
+			row("there are no messages: nothing is proved")
+		case r.Intact():
 			row(fmt.Sprintf("%s: nothing is missing, altered, reordered or inserted", counted(int(r.Messages), "message")))
 		}
 	})
@@ -175,14 +185,16 @@ that exists is not overwritten.`,
 					return proc.Usage(fmt.Errorf("--key: %w", err))
 				}
 			}
-			report, err := a.prove(command, chain.Options{Whole: true}, audit.Range{}, "")
+			report, err := a.prove(command, chain.Options{Whole: true, ToEnd: true}, audit.Range{}, "")
 			if err != nil {
 				return err
 			}
-			if !report.Intact() {
+			told := report
+			told.Faults = slices.DeleteFunc(slices.Clone(told.Faults), func(f chain.Fault) bool { return f.Sequence < report.First }) // of what is before no chain tells
+			if !told.Intact() {
 				return proc.Hint(errNotIntact, "seamark audit verify tells what is wrong; a checkpoint would only confirm it")
 			}
-			made, err := chain.MakeCheckpoint(report.Heads(), time.Now(), signer)
+			made, err := chain.MakeCheckpoint(report, time.Now(), signer)
 			if err != nil {
 				return err
 			}
