@@ -23,8 +23,8 @@ type observing struct {
 	logger   *slog.Logger
 	running  atomic.Pointer[elected.Observer] // nil: not connected yet, or not wanted
 
-	leading, suspects, blind, state *prometheus.Desc
-	turned, alarmed                 *prometheus.CounterVec
+	leading, suspects, blind, state, orders *prometheus.Desc
+	turned, alarmed                         *prometheus.CounterVec
 }
 
 func newObserving(c Observer, store *registry.Store, metrics prometheus.Registerer, logger *slog.Logger) *observing {
@@ -34,6 +34,7 @@ func newObserving(c Observer, store *registry.Store, metrics prometheus.Register
 		suspects: prometheus.NewDesc("seamark_observer_suspects", "1 while this replica is the observer and suspects itself, because most clusters would turn at once: it withdraws nothing.", nil, nil),
 		blind:    prometheus.NewDesc("seamark_observer_blind", "1 while this replica is the observer and can't judge, because it does not see the stream as it is.", nil, nil),
 		state:    prometheus.NewDesc("seamark_cluster_state", "1 for the state that a cluster is in: up, unreachable, stale, down or gone.", []string{"cluster", "state"}, nil),
+		orders:   prometheus.NewDesc("seamark_cluster_orders", "Orders in force about a cluster, by kind: leave, drain (of all of it), drain_gateway, drain_service; none where there is no such order.", []string{"cluster", "kind"}, nil),
 		turned: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seamark_observer_transitions_total", Help: "Transitions of clusters that this replica published as the observer.",
 		}, []string{"cluster", "to"}),
@@ -99,24 +100,56 @@ func (o *observing) Describe(chan<- *prometheus.Desc) {}
 
 // Collect shows what stands, which every replica knows, and what this one does.
 func (o *observing) Collect(out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, on bool, labels ...string) {
-		value := 0.0
+	gauge := func(d *prometheus.Desc, value int, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
+	}
+	flag := func(d *prometheus.Desc, on bool) {
+		value := 0
 		if on {
 			value = 1
 		}
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+		gauge(d, value)
 	}
 	s := o.status()
-	gauge(o.leading, s.Leading)
-	gauge(o.suspects, s.Suspects)
-	gauge(o.blind, s.Blind != "")
+	flag(o.leading, s.Leading)
+	flag(o.suspects, s.Suspects)
+	flag(o.blind, s.Blind != "")
 	v := o.store.View()
 	for _, c := range v.Clusters() {
 		if v.State(c.ID) == nil {
-			gauge(o.state, true, string(c.ID), string(registry.Up))
+			gauge(o.state, 1, string(c.ID), string(registry.Up))
 		}
 	}
 	for _, stands := range v.States() {
-		gauge(o.state, true, string(stands.Cluster), string(stands.State))
+		gauge(o.state, 1, string(stands.Cluster), string(stands.State))
 	}
+	for of, count := range ordersInForce(v) {
+		gauge(o.orders, count, string(of.cluster), of.kind)
+	}
+}
+
+// orderOf is what orders are counted by.
+type orderOf struct {
+	cluster registry.ClusterID
+	kind    string
+}
+
+// ordersInForce counts the drains and leaves that hold.
+func ordersInForce(v *registry.View) map[orderOf]int {
+	counts := map[orderOf]int{}
+	for _, o := range v.Orders() {
+		cluster, gateway, service, err := registry.ParseDrainTarget(o.Target) // a leave names a cluster alone
+		if err != nil {
+			continue // what a View holds can be read
+		}
+		kind := o.Kind
+		switch {
+		case gateway != "":
+			kind += "_gateway"
+		case service != registry.Labels{}:
+			kind += "_service"
+		}
+		counts[orderOf{cluster, kind}]++
+	}
+	return counts
 }
