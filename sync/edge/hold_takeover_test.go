@@ -154,7 +154,7 @@ func TestARejectionOutlivesItsAgentThoughAPartCameBack(t *testing.T) {
 				}
 				w.catalogue.replace(listed...)
 				w.start("two")
-				time.Sleep(24 * time.Hour)
+				time.Sleep(2 * time.Hour)
 				w.mustStand(t, registry.NewSnapshot("", services(100)...))
 				got, _ := w.heldBack()
 				if got.State != registry.BrakeRejected || got.ID != b.ID || got.Services != 100-len(listed) || got.By != "ada" || !got.Until.IsZero() {
@@ -204,7 +204,7 @@ func TestARejectionWhileNoAgentRanCountsThoughAPartCameBack(t *testing.T) {
 					w.ends(t, b.ID, registry.BrakePassed)
 					return
 				}
-				time.Sleep(24 * time.Hour)
+				time.Sleep(2 * time.Hour)
 				w.mustStand(t, registry.NewSnapshot("", services(100)...))
 				if got, open := w.heldBack(); !open || !got.Until.IsZero() {
 					t.Errorf("%+v", got)
@@ -417,7 +417,7 @@ func TestWhatIsHeldBackOutlivesARestoredBackup(t *testing.T) {
 					t.Errorf("%+v, want %+v", got, b)
 				}
 				if test.rejected {
-					time.Sleep(24 * time.Hour)
+					time.Sleep(2 * time.Hour)
 					w.mustStand(t, registry.NewSnapshot("", services(100)...))
 				}
 			})

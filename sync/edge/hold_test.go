@@ -116,10 +116,10 @@ func TestWhatIsHeldBackIsDecided(t *testing.T) {
 		"leaves":           {do: func(w *world, _ string) { w.leave(false) }, state: registry.BrakeLeft},
 		"comes back":       {do: func(w *world, _ string) { w.catalogue.replace(services(100)...) }, state: registry.BrakeReturned},
 		"comes back anew":  {do: func(w *world, _ string) { w.catalogue.replace(renamed(100)...) }, state: registry.BrakeReturned},
-		"stays until then": {brake: edge.BrakeRules{Stay: true}, do: func(w *world, id string) { time.Sleep(24 * time.Hour); w.decide(registry.Approve, id) }, state: registry.BrakeApproved},
+		"stays until then": {brake: edge.BrakeRules{Stay: true}, do: func(w *world, id string) { time.Sleep(2 * time.Hour); w.decide(registry.Approve, id) }, state: registry.BrakeApproved},
 		"second thoughts": {do: func(w *world, id string) {
 			w.decide(registry.Reject, id)
-			time.Sleep(10 * time.Hour)
+			time.Sleep(time.Hour)
 			w.decide(registry.Approve, id)
 		}, state: registry.BrakeApproved},
 	} {
@@ -153,18 +153,20 @@ func renamed(count int) []registry.Service {
 }
 
 func TestWhatWasRejectedStands(t *testing.T) {
-	inWorld(t, newWorld(services(100)...), func(t *testing.T, w *world) {
+	w := newWorld(services(100)...)
+	w.timing = edge.Timing{Refresh: time.Hour} // days would take long
+	inWorld(t, w, func(t *testing.T, w *world) {
 		w.start("one")
 		b := w.lose(t)
 		w.decide(registry.Reject, b.ID)
-		time.Sleep(4 * 24 * time.Hour)
+		time.Sleep(4 * time.Hour)
 		got, _ := w.heldBack()
 		if got.State != registry.BrakeRejected || got.ID != b.ID || got.By != "ada" || got.Reason != "because" || !got.Until.IsZero() {
 			t.Fatalf("%+v", got)
 		}
 		w.mustStand(t, registry.NewSnapshot("", services(100)...))
-		if n := len(w.notes()); n < 5 || n > 6 { // told again every day, as everything that stands
-			t.Errorf("%d notes in four days", n)
+		if n := len(w.notes()); n < 5 || n > 6 { // told again as often as everything that stands
+			t.Errorf("%d notes in four hours", n)
 		}
 
 		w.catalogue.remove("s0000") // little goes as ever
@@ -177,7 +179,7 @@ func TestWhatWasRejectedStands(t *testing.T) {
 		if got, _ = w.heldBack(); got.State != registry.BrakeHeld || got.ID == b.ID || got.Services != 80 || got.OfServices != 99 || !got.Until.IsZero() {
 			t.Fatalf("%+v", got)
 		}
-		time.Sleep(24 * time.Hour)
+		time.Sleep(2 * time.Hour)
 		w.mustStand(t, registry.NewSnapshot("", services(100)[1:]...))
 		w.decide(registry.Approve, got.ID)
 		w.ends(t, got.ID, registry.BrakeApproved)
