@@ -85,7 +85,8 @@ var digJudges = []judged{
 	{with: "+norec +tcp _http._tcp." + web + " SRV", want: []string{`SRV\s+0 1 \d+ gw-1\.amber\.gw\.mesh\.internal\.`, `gw-1\.amber\.gw\.mesh\.internal\.\s+5\s+IN\s+A\s+127\.0\.1\.1`}},
 	{with: "+norec +noedns +opcode=NOTIFY " + web, want: []string{`status: NOTAUTH`}},
 	{with: "+norec +noedns +opcode=UPDATE " + web, want: []string{`status: NOTIMP`}},
-	{with: "+norec +header-only", want: []string{`status: (FORMERR|NOERROR)`}},
+	{with: "+norec +header-only", want: []string{`status: NOERROR`, `QUERY: 0, ANSWER: 0`, `COOKIE: [0-9a-f]{48} \(good\)`}}, // it asks for a cookie alone
+	{with: "+norec +header-only +nocookie", want: []string{`status: FORMERR`, `QUERY: 0, ANSWER: 0`}},
 	{with: "+norec " + web + " TYPE65280", want: []string{`status: NOERROR`, `ANSWER: 0, AUTHORITY: 1`}},
 }
 
@@ -177,13 +178,14 @@ func (s *shore) judgeCookies(t *testing.T) {
 			return strings.ToLower(string(got[1]))
 		}
 		bad := func() float64 { return s.metric(t, "seamark_dns_notes_total", `what="bad-cookie"`) }
-		first, before := ask(with), bad()
-		if again := ask("+norec +cookie=" + first + " "); again != first || bad() != before {
-			t.Errorf("%s: the cookie %s was not taken: %s, %v bad ones", tool, first, again, bad()-before)
+		good := func() float64 { return s.metric(t, "seamark_dns_notes_total", `what="good-cookie"`) }
+		first, before, goodBefore := ask(with), bad(), good()
+		if again := ask("+norec +cookie=" + first + " "); again != first || bad() != before || good() != goodBefore+1 {
+			t.Errorf("%s: the cookie %s was not taken: %s, %v bad ones, %v good ones", tool, first, again, bad()-before, good()-goodBefore)
 		}
 		forged := first[:46] + "00"
-		if again := ask("+norec +cookie=" + forged + " "); again == forged || bad() != before+1 {
-			t.Errorf("%s: the forged cookie %s was taken: %s, %v bad ones", tool, forged, again, bad()-before)
+		if again := ask("+norec +cookie=" + forged + " "); again == forged || bad() != before+1 || good() != goodBefore+1 {
+			t.Errorf("%s: the forged cookie %s was taken: %s, %v bad ones, %v good ones", tool, forged, again, bad()-before, good()-goodBefore)
 		}
 	}
 }
