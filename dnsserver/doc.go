@@ -11,7 +11,10 @@
 //     What is answered is decided by package lookup, how it looks on the wire by
 //     package packet; the fast path says the same, or nothing.
 //
-//   - A View that is published is answered from a few milliseconds later.
+//   - A View that is published is answered from a few milliseconds later. Where it has
+//     to be compiled anew as a whole (another stream, thousands of names at once) the
+//     answers before it stand meanwhile, for two seconds at most. The mark of a View
+//     that is cut off is no such case.
 //
 //   - More than can be answered is dropped before any work, and counted.
 //

@@ -12,6 +12,11 @@ import (
 // a quiet time is compiled at once, and no timer runs while nothing changes.
 const pace = time.Millisecond
 
+// longest is how long the Table before a View may be answered from while that is being
+// compiled. Only a compilation of everything could take so long; from then on the
+// complete path answers from the new View, until there is a Table.
+const longest = 2 * time.Second
+
 // follow keeps the Table that everything is answered from up to date, until ctx ends.
 // It is the only writer.
 func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
@@ -30,7 +35,7 @@ func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
 				v, delta = next, delta.Then(more)
 			}
 		}
-		if delta.All && v != s.table.Load().View() {
+		if !stands(s.table.Load(), v) {
 			s.table.Store(compile.Complete(v)) // answers until all is compiled
 		}
 		if !s.update(compiler, v, delta) {
@@ -41,6 +46,13 @@ func (s *Server) follow(ctx context.Context, compiler *compile.Compiler) {
 	}
 }
 
+// stands reports whether the answers of a Table may be given while a later View is
+// compiled: a moment too long does less harm than to answer everything the dear way.
+func stands(t *compile.Table, v *registry.View) bool {
+	zone := v.Zone()
+	return t.Names() > 0 && zone != nil && zone.Name == t.View().Zone().Name
+}
+
 // update compiles a View. Should that ever panic, it is false, and the complete path
 // answers until the next one: no zone stops the answers.
 func (s *Server) update(compiler *compile.Compiler, v *registry.View, delta registry.Delta) (done bool) {
@@ -49,7 +61,9 @@ func (s *Server) update(compiler *compile.Compiler, v *registry.View, delta regi
 			s.notePanic(UDP, "compiling the answers", nil, cause)
 		}
 	}()
-	began := time.Now()
+	began, before := time.Now(), s.table.Load()
+	late := time.AfterFunc(longest, func() { s.table.CompareAndSwap(before, compile.Complete(v)) })
+	defer late.Stop()
 	s.table.Store(s.compile(compiler, v, delta))
 	s.compiled.took.Store(int64(time.Since(began)))
 	s.compiled.at.Store(time.Now().UnixNano())

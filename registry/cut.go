@@ -11,9 +11,10 @@ type Cut struct {
 }
 
 // CutOff returns the View marked as cut off. Nothing else changes: what is known stands.
+// No [Delta] tells of the mark; whoever shows it looks at each View.
 func (v *View) CutOff(c Cut) *View {
 	marked := *v
-	marked.cut, marked.origin = &c, nil // whoever compares Views is to look at all of it
+	marked.cut = &c
 	return &marked
 }
 
@@ -23,7 +24,7 @@ func (v *View) Current() *View {
 		return v
 	}
 	plain := *v
-	plain.cut, plain.origin = nil, nil
+	plain.cut = nil
 	return &plain
 }
 

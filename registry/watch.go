@@ -35,7 +35,10 @@ func (d *deltas) publish(v *View) {
 		older = &View{}
 	}
 	change := v.delta
-	if !v.Follows(older) {
+	switch {
+	case v.origin != nil && v.origin == older.origin && v.version == older.version: // marked ([View.CutOff]), or no more
+		change = Delta{Before: older.sequence, After: v.sequence}
+	case !v.Follows(older):
 		change = allBetween(older, v)
 	}
 	d.view = v

@@ -60,6 +60,10 @@ func (c *Compiler) Update(v *registry.View, delta registry.Delta) *Table {
 		c.all(v)
 	} else {
 		c.changes(before, v, delta)
+		_, was := before.Cut()
+		if _, is := v.Cut(); is != was {
+			c.again(v)
+		}
 	}
 	c.fillRoom(v)
 	c.table.view = v
@@ -126,6 +130,16 @@ func (c *Compiler) changes(before, v *registry.View, delta registry.Delta) {
 	for _, labels := range delta.Names {
 		if !c.turned(before, v, labels) {
 			c.name(before, v, labels)
+		}
+	}
+}
+
+// again makes every set anew, as when the times to live are others: the names lead where
+// they led.
+func (c *Compiler) again(v *registry.View) {
+	for n, users := range c.users {
+		if users > 0 {
+			c.compile(v, node(n))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package compile_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -95,5 +96,39 @@ func TestStaleAnswersTakeTheFastPath(t *testing.T) {
 	query := question("web.lab.svc.mesh.internal.", dns.TypeA, opt(1232, false)...)
 	if n := testing.AllocsPerRun(100, func() { table.Reply(out, query, &terms) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestCutOffMovesNoName: what is said with every answer, and how long it may be kept,
+// follows from a few sets; the loss of NATS is no reason to compile all names.
+func TestCutOffMovesNoName(t *testing.T) {
+	t.Parallel()
+	f := newFollower()
+	f.world.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.1"))
+	f.world.Service("amber", "lab", "web", lookuptest.Instance("i", registry.Passing, "1"))
+	before := f.table()
+	current := f.store.View()
+	publish := func(v *registry.View) *compile.Table {
+		f.store.Publish(v)
+		v, delta, _ := f.watcher.Poll()
+		return f.compiler.Update(v, delta)
+	}
+	asked := func(table *compile.Table) string {
+		return said(table, "web.lab.svc.mesh.internal.", dns.TypeA, opt(1232, false)...)
+	}
+	cut := publish(current.CutOff(registry.Cut{Since: time.Unix(1_800_000_000, 0), Reason: "a test"}))
+	for _, want := range []string{"192.0.2.1", "\t2\tIN", "EDE: 3 (Stale Answer): (as known at 2027-01-15T08:00:00Z: a test)"} {
+		if got := asked(cut); !strings.Contains(got, want) {
+			t.Errorf("cut off: %q is not in\n%s", want, got)
+		}
+	}
+	back := publish(current)
+	if got := asked(back); got != asked(before) || !strings.Contains(got, "\t5\tIN") || strings.Contains(got, "EDE") {
+		t.Errorf("current again:\n%s\nbefore:\n%s", got, asked(before))
+	}
+	for _, after := range []*compile.Table{cut, back} {
+		if shared, all := after.SharedShards(before), before.SharedShards(before); shared != all {
+			t.Errorf("%d of %d shards are as they were", shared, all)
+		}
 	}
 }
