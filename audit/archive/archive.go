@@ -1,14 +1,12 @@
 package archive
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/seamark-mesh/seamark/audit"
@@ -126,6 +124,7 @@ func (a *Archive) now() (state, error) {
 		s.parts = append(s.parts, part{dir: a.dir, tail: t.index, sealed: sealed{
 			Number: t.number, File: name(t.number, tailSuffix), First: f.First, Last: f.Last, Begin: f.Begin, End: f.End, Latest: f.Latest,
 			Messages: f.Messages, Bytes: t.good, Raw: f.Raw, Gaps: f.Gaps, Break: t.header.Break,
+			Judged: t.header.Judged,
 		}})
 	}
 	return s, nil
@@ -240,37 +239,12 @@ func (a *Archive) Faults() []error {
 	return append(out, a.faults...)
 }
 
-// Gaps returns what the stream had dropped before it could be archived. When the folder
-// can't be read there are none: reading says so.
-func (a *Archive) Gaps() []Gap {
-	s, err := a.now()
-	if err != nil {
-		return nil
-	}
-	return s.gaps()
-}
-
-func (s state) gaps() []Gap {
-	var gaps []Gap
-	last, at, number := s.dropped.Last, s.dropped.Time, s.dropped.Number
-	for _, p := range s.parts {
-		if last > 0 && p.First > last+1 {
-			gap := between(last, at, p.First, p.Begin)
-			gap.Damaged = p.Number != number+1 // segments between are missing
-			gaps = append(gaps, gap)
-		}
-		gaps = append(gaps, p.Gaps...)
-		last, at, number = p.Last, p.End, p.Number
-	}
-	return gaps
-}
-
 // withHoles adds to a span what is not there or was found to be unreadable.
 func (a *Archive) withHoles(s state) audit.Span {
 	span := s.span()
 	for _, g := range s.gaps() {
 		span.Holes = append(span.Holes, [2]uint64{g.First, g.Last})
-		if !g.Damaged {
+		if !g.Damaged && !g.Missing {
 			span.Gone = append(span.Gone, [2]uint64{g.First, g.Last})
 		}
 	}
@@ -291,23 +265,6 @@ func (a *Archive) withHoles(s state) audit.Span {
 	a.mu.Unlock()
 	span.Holes, span.Gone = clip(span.Holes, span.First, span.Last), clip(span.Gone, span.First, span.Last)
 	return span
-}
-
-// clip sorts ranges, joins those that touch, and takes away what lies outside of first to last.
-func clip(ranges [][2]uint64, first, last uint64) [][2]uint64 {
-	var out [][2]uint64
-	slices.SortFunc(ranges, func(a, b [2]uint64) int { return cmp.Compare(a[0], b[0]) })
-	for _, r := range ranges {
-		r = [2]uint64{max(r[0], first), min(r[1], last)}
-		switch n := len(out); {
-		case r[0] > r[1]:
-		case n > 0 && r[0] <= out[n-1][1]+1:
-			out[n-1][1] = max(out[n-1][1], r[1])
-		default:
-			out = append(out, r)
-		}
-	}
-	return out
 }
 
 // Breaks returns where the stream was replaced. When the folder can't be read there are

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/audit/archive"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // catchUp archives all of a history with a writer of its own.
@@ -153,14 +155,91 @@ func TestGapIsTold(t *testing.T) {
 	}
 	h.add(message(251, 3)) // and one more gap, between two segments
 	s = catchUp(t, ctx, dir, h, archive.Options{SegmentAge: time.Millisecond})
-	if len(s.Gaps) != 2 || s.Segments != 1 {
+	if len(s.Gaps) != 2 || s.Segments != 2 || !s.Gaps[1].Missing {
 		t.Fatalf("status %+v", s)
 	}
-	if got := a.Gaps(); len(got) != 2 || got[0] != want {
+	if got := a.Gaps(); len(got) != 2 || got[0] != want || !got[1].Missing {
 		t.Errorf("gaps %+v", got)
 	}
-	if s := catchUp(t, ctx, dir, h, archive.Options{}); len(s.Gaps) != 2 || s.Taken != 0 {
+	if s := catchUp(t, ctx, dir, h, archive.Options{}); len(s.Gaps) != 2 || s.Taken != 0 || s.Gaps[0].Missing || !s.Gaps[1].Missing {
 		t.Errorf("status %+v", s)
+	}
+}
+
+// What somebody took away while it was not archived yet was held to have aged out for ever.
+func TestMissingIsNotGone(t *testing.T) {
+	for name, test := range map[string]struct {
+		change    func(h *memory)
+		gone      [][2]uint64
+		retention *stream.Retention
+	}{
+		"aged out":                      {func(h *memory) { h.drop(151) }, [][2]uint64{{101, 150}}, nil},
+		"taken from the middle":         {func(h *memory) { h.take(121, 150) }, nil, nil},
+		"both":                          {func(h *memory) { h.drop(111); h.take(121, 150) }, [][2]uint64{{101, 110}}, nil},
+		"made anew":                     {func(h *memory) { h.drop(151); h.began = 151 }, [][2]uint64{{101, 150}}, &stream.Retention{}},
+		"made anew, and taken":          {func(h *memory) { h.drop(151); h.began = 131 }, [][2]uint64{{101, 130}}, &stream.Retention{}},
+		"too young to have aged out":    {func(h *memory) { h.drop(151) }, nil, &stream.Retention{Age: 100 * 365 * 24 * time.Hour}},
+		"old enough to have aged out":   {func(h *memory) { h.drop(151) }, [][2]uint64{{101, 150}}, &stream.Retention{Age: time.Hour}},
+		"young, and the stream is full": {func(h *memory) { h.drop(151) }, [][2]uint64{{101, 150}}, &stream.Retention{Full: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, dir := start(t)
+			h := &memory{}
+			h.add(history(1, 100, 5)...)
+			catchUp(t, ctx, dir, h, archive.Options{})
+			h.add(history(101, 100, 5)...)
+			a := open(t, dir)
+			defer a.Close()
+			joined := archive.Join(a, h)
+			test.change(h)
+			h.retention = test.retention
+			if span, err := joined.Span(ctx); err != nil || !slices.Equal(span.Gone, test.gone) {
+				t.Errorf("joined, gone are %v, want %v; %v", span.Gone, test.gone, err)
+			}
+			check := func(when string) {
+				t.Helper()
+				span, err := a.Span(ctx)
+				if err != nil || !slices.Equal(span.Gone, test.gone) || len(span.Holes) == 0 {
+					t.Errorf("%s: gone are %v of %v, want %v; %v", when, span.Gone, span.Holes, test.gone, err)
+				}
+			}
+			catchUp(t, ctx, dir, h, archive.Options{})
+			check("in the tail")
+			catchUp(t, ctx, dir, h, archive.Options{}) // opened anew
+			check("in the tail, opened anew")
+			h.add(history(201, 10, 5)...)
+			catchUp(t, ctx, dir, h, archive.Options{SegmentAge: time.Millisecond})
+			check("in a segment")
+			if err := os.Remove(filepath.Join(dir, "manifest")); err != nil {
+				t.Fatal(err)
+			}
+			catchUp(t, ctx, dir, h, archive.Options{})
+			check("with a manifest made anew")
+		})
+	}
+}
+
+// Archives of versions that did not tell the two apart are read as they were.
+func TestOldArchiveKeepsItsGaps(t *testing.T) {
+	ctx, dir := start(t)
+	h := &memory{}
+	h.add(history(1, 100, 5)...)
+	h.take(41, 50)
+	catchUp(t, ctx, dir, h, archive.Options{})
+	archive.ForgetJudged(t, dir)
+	h.add(history(101, 100, 5)...)
+	h.take(111, 120)
+	a := open(t, dir)
+	defer a.Close()
+	for range 2 { // the tail as it was, and what was added to it
+		span, err := a.Span(ctx)
+		if err != nil || !slices.Equal(span.Gone, [][2]uint64{{41, 50}}) {
+			t.Errorf("gone are %v of %v, %v", span.Gone, span.Holes, err)
+		}
+		catchUp(t, ctx, dir, h, archive.Options{})
+	}
+	if gaps := a.Gaps(); len(gaps) != 2 || gaps[0].Missing || !gaps[1].Missing {
+		t.Errorf("gaps %+v", gaps)
 	}
 }
 

@@ -13,7 +13,8 @@
 //     is cut off when the next writer begins, and this is told; what stood in it is
 //     taken from the stream again.
 //   - No message stands in it twice, and none is missing that the stream held. What the
-//     stream had dropped before it was archived is a [Gap], which is recorded and told.
+//     stream had dropped before it was archived is a [Gap], which is recorded and told; what
+//     it had not dropped by itself and did not hold is told apart, and stays missing.
 //   - A segment that was altered or damaged, a manifest or an index that is lost: what
 //     can't be read is skipped, counted and told ([Archive.Faults]); the rest is answered.
 //   - A question touches only the blocks that may hold its answer.
@@ -31,7 +32,7 @@
 //	2 bytes   version of the format
 //	4 bytes   length of the header
 //	4 bytes   CRC-32C of the header
-//	header    JSON: archive, number, after (the chain so far), break
+//	header    JSON: archive, number, after (the chain so far), break, judged
 //
 // Then come blocks, each compressed by itself:
 //

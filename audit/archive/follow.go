@@ -56,7 +56,6 @@ func (w *Writer) begin(ctx context.Context, h audit.History) (audit.Span, error)
 		return span, err
 	}
 	w.knows(span.Last)
-	w.stream = span
 	last := w.last
 	if last == 0 {
 		w.manifest.Began = span.Began
@@ -92,12 +91,13 @@ func (w *Writer) breakOff() error {
 	}
 	mark := &Break{After: w.latest.Sequence, Time: w.latest.Time}
 	w.latest = registry.Stored{} // the next comparison is with a message of the new stream
-	return w.beginTail(mark)
+	return w.beginTail(mark, &judged{})
 }
 
 // run reads in one goroutine and writes in this one.
 func (w *Writer) run(ctx context.Context, h audit.History, r audit.Range, progress func(Status)) (err error) {
 	ctx, stop := context.WithCancel(ctx)
+	w.ask = func() (audit.Span, error) { return h.Span(ctx) }
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
@@ -200,10 +200,9 @@ func (w *Writer) add(m registry.Stored) error {
 		return fmt.Errorf("archive: the history gives #%d after #%d", m.Sequence, last)
 	}
 	if last > 0 && m.Sequence > last+1 {
-		gap := between(last, at, m.Sequence, m.Time)
-		gap.Anew = gap.Last < w.stream.Began
-		w.options.Logger.Warn("the stream does not hold what comes next any more: the archive has a gap", "first", gap.First, "last", gap.Last)
-		w.noteGaps([]Gap{gap})
+		if err := w.skip(between(last, at, m.Sequence, m.Time)); err != nil {
+			return err
+		}
 	}
 	if size := len(m.Body); w.bytes+size > blockBytes && len(w.pending) > 0 {
 		if err := w.flush(); err != nil {
@@ -245,7 +244,7 @@ func (w *Writer) flush() error {
 		return err
 	}
 	if w.tail == nil {
-		if err := w.beginTail(nil); err != nil {
+		if err := w.beginTail(nil, &judged{}); err != nil {
 			return err
 		}
 	}
@@ -272,8 +271,8 @@ func (w *Writer) flush() error {
 	return nil
 }
 
-func (w *Writer) beginTail(mark *Break) error {
-	t, err := makeTail(w.dir, header{Archive: w.manifest.Archive, Number: w.manifest.next(), After: w.manifest.chain(), Began: w.manifest.Began, Break: mark})
+func (w *Writer) beginTail(mark *Break, own *judged) error {
+	t, err := makeTail(w.dir, header{Archive: w.manifest.Archive, Number: w.manifest.next(), After: w.manifest.chain(), Began: w.manifest.Began, Break: mark, Judged: own})
 	if err != nil {
 		return fmt.Errorf("archive %s: %w", w.dir, err)
 	}

@@ -44,6 +44,14 @@ type header struct {
 	After   string `json:"after"`   // the chain of the segments before it, hex; "" for the first
 	Began   uint64 `json:"began"`   // the first sequence that the stream ever had, when the archive began
 	Break   *Break `json:"break,omitempty"`
+
+	Judged *judged `json:"judged,omitempty"` // nil: by a version that did not
+}
+
+// judged says that the jumps in the sequences before and in a file were judged when it was
+// written: what is among Gone the stream had dropped by itself. All else is missing.
+type judged struct {
+	Gone [][2]uint64 `json:"gone,omitempty"`
 }
 
 // footer is what a segment ends with, but for its length, checksum and digest.

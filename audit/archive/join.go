@@ -90,23 +90,29 @@ func (j *Joined) Span(ctx context.Context) (audit.Span, error) {
 		return audit.Span{}, err
 	case kept.Empty():
 		return live, nil
-	case live.Empty():
+	case isUnused(live):
 		return kept, nil
 	}
 	all := kept
-	if live.First < kept.First {
-		all.First, all.Begin = live.First, live.Begin
+	if !live.Empty() && live.First < kept.First {
+		all.First, all.Begin, all.Retention = live.First, live.Begin, live.Retention
 	}
 	if live.Last > kept.Last {
 		all.Last, all.End = live.Last, live.End
 	}
-	if live.First > kept.Last+1 {
-		between := [2]uint64{kept.Last + 1, live.First - 1}
-		all.Holes, all.Gone = append(all.Holes, between), append(all.Gone, between)
+	if live.First > kept.Last+1 { // perhaps because nothing is left of it
+		all.Holes = append(all.Holes, [2]uint64{kept.Last + 1, live.First - 1})
+		if to := live.Dropped(kept.End, time.Now()); to > kept.Last {
+			all.Gone = append(all.Gone, [2]uint64{kept.Last + 1, to})
+		}
 	}
 	all.Holes, all.Gone = clip(all.Holes, all.First, live.First-1), clip(all.Gone, all.First, live.First-1)
 	return all, nil
 }
+
+// isUnused reports whether a stream holds nothing because nothing was ever stored there,
+// as far as is known.
+func isUnused(s audit.Span) bool { return s.Empty() && (s.Began == 0 || s.First <= s.Began) }
 
 // SequenceAt implements [audit.History].
 func (j *Joined) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
@@ -120,7 +126,10 @@ func (j *Joined) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
 			return 0, err
 		}
 	}
-	if live.Empty() {
+	switch {
+	case live.Empty() && sequence > kept.Last && !isUnused(live):
+		return live.Last + 1, nil
+	case live.Empty():
 		return sequence, nil
 	}
 	there, err := j.stream.SequenceAt(ctx, t)

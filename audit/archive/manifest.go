@@ -51,6 +51,7 @@ type sealed struct {
 	Chain    string    `json:"chain"`  // of all segments up to this one
 	Gaps     []Gap     `json:"gaps,omitempty"`
 	Break    *Break    `json:"break,omitempty"`
+	Judged   *judged   `json:"judged,omitempty"`
 }
 
 const maxManifest = 256 << 20
@@ -73,14 +74,6 @@ func (m manifest) chain() string {
 		return m.segments[n-1].Chain
 	}
 	return m.Dropped.Chain
-}
-
-// last returns the sequence and time of the last message that was sealed.
-func (m manifest) last() (uint64, time.Time) {
-	if n := len(m.segments); n > 0 {
-		return m.segments[n-1].Last, m.segments[n-1].End
-	}
-	return m.Dropped.Last, m.Dropped.Time
 }
 
 func (m manifest) encode() ([]byte, error) {
@@ -235,6 +228,7 @@ func readSealed(dir string, number uint64) (sealed, header, error) {
 	return sealed{
 		Number: number, File: name(number, segmentSuffix), First: f.First, Last: f.Last, Begin: f.Begin, End: f.End, Latest: f.Latest,
 		Messages: f.Messages, Bytes: about.Size(), Raw: f.Raw, Digest: digest, Gaps: f.Gaps, Break: h.Break,
+		Judged: h.Judged,
 	}, h, nil
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/registry"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // memory is a History of messages in memory: what all others are compared with.
@@ -28,6 +29,9 @@ type memory struct {
 	first    uint64        // of the stream, also when it is empty; 0: as the messages say
 	more     chan struct{} // closed when messages are added
 	fail     error         // of every read
+
+	began     uint64
+	retention *stream.Retention
 }
 
 func (h *memory) add(messages ...registry.Stored) {
@@ -48,6 +52,13 @@ func (h *memory) drop(before uint64) {
 	h.first = max(h.first, before)
 }
 
+// take takes messages away, as nothing does by itself.
+func (h *memory) take(first, last uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.messages = slices.DeleteFunc(slices.Clone(h.messages), func(m registry.Stored) bool { return m.Sequence >= first && m.Sequence <= last })
+}
+
 func (h *memory) all() ([]registry.Stored, chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -63,7 +74,7 @@ func (h *memory) Span(context.Context) (audit.Span, error) {
 		return audit.Span{First: max(h.first, 1), Last: max(h.first, 1) - 1}, h.fail
 	}
 	first, last := all[0], all[len(all)-1]
-	return audit.Span{First: first.Sequence, Last: last.Sequence, Begin: first.Time, End: last.Time}, h.fail
+	return audit.Span{First: first.Sequence, Last: last.Sequence, Begin: first.Time, End: last.Time, Began: h.began, Retention: h.retention}, h.fail
 }
 
 func (h *memory) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {

@@ -90,6 +90,7 @@ func writeSegment(to io.Writer, t *tail, c *coder) (sealed, error) {
 	s := sealed{
 		Number: t.header.Number, File: name(t.header.Number, segmentSuffix), First: f.First, Last: f.Last, Begin: f.Begin, End: f.End, Latest: f.Latest,
 		Messages: f.Messages, Bytes: out.at + sha256.Size, Raw: f.Raw, Digest: hex.EncodeToString(digest), Gaps: f.Gaps, Break: t.header.Break,
+		Judged: t.header.Judged,
 	}
 	s.Chain = chain(t.header.After, s.Digest)
 	return s, out.to.Flush()

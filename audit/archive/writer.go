@@ -46,37 +46,6 @@ type Status struct {
 	Faults      []error   // what was found damaged or cut, each a sentence; at most 100
 }
 
-// Gap is a range of sequences that the archive does not have, because the stream did
-// not have them (any more) when it was archived.
-type Gap struct {
-	First  uint64    `json:"first"`
-	Last   uint64    `json:"last"`
-	Before time.Time `json:"before"` // when the message before it was stored; zero: there is none
-	After  time.Time `json:"after"`  // when the one behind it was
-
-	Anew    bool `json:"anew,omitempty"`    // the stream was made anew and begins behind it
-	Damaged bool `json:"damaged,omitempty"` // it was archived, and could not be read any more
-}
-
-// refused says what is answered in and behind a gap.
-const refused = "; what stood then can't be told, nor later on until it is proven that nothing of it is lacking (mostly a day)"
-
-// String returns a sentence for a person.
-func (g Gap) String() string {
-	when := "before " + g.After.Format(time.RFC3339)
-	if !g.Before.IsZero() {
-		when = "between " + g.Before.Format(time.RFC3339) + " and " + g.After.Format(time.RFC3339)
-	}
-	what := fmt.Sprintf("#%d to #%d (%s) are not in the archive: ", g.First, g.Last, when)
-	switch {
-	case g.Damaged:
-		return what + "they were archived and can't be read any more" + refused
-	case g.Anew:
-		return what + "the stream was made anew and begins behind them; what the former one held beyond is not known" + refused
-	}
-	return what + "the stream did not hold them any more when it was archived" + refused
-}
-
 // Break is a place where the stream was replaced: from After on, what was archived
 // comes from another stream than what stands before.
 type Break struct {
@@ -102,11 +71,11 @@ type Writer struct {
 	coder    *coder
 	release  func() error
 	manifest manifest
-	tail     *tail           // nil: none is begun
-	stream   audit.Span      // as it was when reading began
-	latest   registry.Stored // the last message; Sequence 0: there is none, or it can't be read
-	greatest time.Time       // the latest time of all messages
-	last     uint64          // sequence of the last message that was written
+	tail     *tail                      // nil: none is begun
+	ask      func() (audit.Span, error) // what the history holds now
+	latest   registry.Stored            // the last message; Sequence 0: there is none, or it can't be read
+	greatest time.Time                  // the latest time of all messages
+	last     uint64                     // sequence of the last message that was written
 	lastTime time.Time
 	pending  []registry.Stored
 	bytes    int // of pending
@@ -182,18 +151,16 @@ func (w *Writer) load() error {
 	}
 	w.tail = t
 	w.status.Gaps, w.status.Bytes = nil, 0
-	for n := range m.segments {
-		s := &m.segments[n]
-		w.noteGaps(s.Gaps)
-		if n > 0 && s.First > m.segments[n-1].Last+1 {
-			w.noteGaps([]Gap{between(m.segments[n-1].Last, m.segments[n-1].End, s.First, s.Begin)})
-		}
+	held := state{dropped: m.Dropped}
+	for _, s := range m.segments {
+		held.parts = append(held.parts, part{sealed: s})
 		w.greatest = later(w.greatest, s.Latest)
 	}
-	if last, at := m.last(); last > 0 && len(x.places) > 0 && x.places[0].first > last+1 {
-		w.noteGaps([]Gap{between(last, at, x.places[0].first, moment(x.begin))})
+	if len(x.places) > 0 {
+		f := x.footer()
+		held.parts = append(held.parts, part{sealed: sealed{Number: number, First: f.First, Last: f.Last, Begin: f.Begin, End: f.End, Gaps: f.Gaps, Judged: t.header.Judged}})
 	}
-	w.noteGaps(x.gaps)
+	w.noteGaps(held.gaps())
 	for _, p := range x.places {
 		w.greatest = later(w.greatest, moment(p.greatest))
 	}
@@ -211,10 +178,6 @@ func (w *Writer) load() error {
 	}
 	w.describe(x)
 	return nil
-}
-
-func between(last uint64, before time.Time, first uint64, after time.Time) Gap {
-	return Gap{First: last + 1, Last: first - 1, Before: before, After: after}
 }
 
 func later(a, b time.Time) time.Time {
