@@ -10,6 +10,7 @@ import (
 
 	"github.com/seamark-mesh/seamark/api"
 	"github.com/seamark-mesh/seamark/audit"
+	"github.com/seamark-mesh/seamark/audit/archive"
 	"github.com/seamark-mesh/seamark/cmd/internal/auditing"
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
@@ -35,6 +36,7 @@ func (c *connection) asker(ctx context.Context) (auditing.Asker, error) {
 type remembering struct {
 	refuses stream.Check // set before the stream was reached; nil: nothing is refused
 	latest  atomic.Pointer[proven]
+	kept    keptHistory
 }
 
 // proven is the history of one stream, and how that was when it was last asked.
@@ -43,26 +45,28 @@ type proven struct {
 	conn    *stream.Conn
 	created time.Time
 	span    audit.Span
+	kept    *archive.Archive // what is read with it; nil: nothing
 }
 
 // of returns the history of the stream that a connection leads to now. What was proven of
 // another one says nothing about it, also where that is the same one put back from a copy.
 func (r *remembering) of(ctx context.Context, conn *stream.Conn) (*audit.Remembered, error) {
 	was := r.latest.Load() // before the stream is asked: so it can't be ahead of the answer
-	h := audit.OfStream(conn)
-	if r.refuses != nil {
-		h = audit.Checked(h, r.refuses)
-	}
+	live := audit.OfStream(conn)
 	created, err := conn.Created(ctx)
 	if err != nil {
 		return nil, err
 	}
-	span, err := h.Span(ctx)
+	span, err := live.Span(ctx)
 	if err != nil {
 		return nil, err
 	}
-	is := &proven{conn: conn, created: created, span: span}
-	if was != nil && was.conn == conn && was.created.Equal(created) && was.span.Began == span.Began &&
+	h, kept := r.kept.with(ctx, live)
+	if r.refuses != nil {
+		h = audit.Checked(h, r.refuses)
+	}
+	is := &proven{conn: conn, created: created, span: span, kept: kept}
+	if was != nil && was.conn == conn && was.kept == kept && was.created.Equal(created) && was.span.Began == span.Began &&
 		was.span.First <= span.First && was.span.Last <= span.Last {
 		is.Remembered = was.Remembered
 	} else {

@@ -3,8 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -80,5 +83,55 @@ func TestAuditProblemsHaveTheirStatus(t *testing.T) {
 	}
 	if err := errors.New("the disk is full"); !errors.Is(problem(err), err) || errors.As(problem(err), new(*api.Problem)) {
 		t.Errorf("any other error is told as %v", problem(err))
+	}
+}
+
+// What the stream no longer holds was refused as too early by HTTP, although this same
+// global-dns had archived it.
+func TestQuestionsReachBackIntoTheArchive(t *testing.T) {
+	_, c := streamtest.Streams(t)
+	path := filepath.Join(t.TempDir(), "archive")
+	asking := &connection{}
+	asking.remembered.kept.path, asking.remembered.kept.logger = path, slog.New(slog.DiscardHandler)
+	asking.reached.Store(c)
+	logged := func() (first uint64, count int) {
+		t.Helper()
+		a, err := asking.asker(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e, err := range a.Log(t.Context(), auditing.LogQuestion{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if count++; first == 0 {
+				first = e.Sequence
+			}
+		}
+		return first, count
+	}
+	note(t, c, 0, 30)
+	if first, count := logged(); first != 1 || count != 30 { // there is no archive yet
+		t.Errorf("%d entries from #%d", count, first)
+	}
+	a, _, stop := startArchive(t, path, c)
+	streamtest.Eventually(t, time.Minute, "what is there is archived", reaches(a, 30))
+	stop()
+	js, err := jetstream.New(c.NATS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := s.CachedInfo().Config
+	small.MaxMsgs = 10 // as if the rest had aged out
+	if _, err := js.UpdateStream(t.Context(), small); err != nil {
+		t.Fatal(err)
+	}
+	note(t, c, 30, 5)
+	if first, count := logged(); first != 1 || count != 35 {
+		t.Errorf("%d entries from #%d, want 35 from #1", count, first)
 	}
 }
