@@ -315,7 +315,7 @@ func (c *checker) replayed() {
 func (c *checker) kept(r *reader, v *registry.View) {
 	facts := factsOf(v)
 	for s := range r.facts {
-		if _, there := facts[s]; there || c.world.hostile(s.cluster) || c.world.losses > 0 && !c.says(s) || c.mayForget(s, v.Sequence()) {
+		if _, there := facts[s]; there || c.world.hostile(s.cluster) || c.world.losses > 0 && !c.says(s, v.Sequence()) || c.mayForget(s, v.Sequence()) {
 			continue
 		}
 		c.fail(deletion, "%s at sequence %d no longer knows %s of %s", r.name, v.Sequence(), s.service, s.cluster)
@@ -323,10 +323,12 @@ func (c *checker) kept(r *reader, v *registry.View) {
 	r.facts = facts
 }
 
-// says reports whether the stream that is there says anything of a service.
-func (c *checker) says(s standing) bool {
+// says reports whether the stream that is there says anything of a service, up to a sequence.
+func (c *checker) says(s standing, until uint64) bool {
 	_, there := c.facts[s]
-	return there
+	return there && slices.ContainsFunc(c.world.stream.all, func(k kept) bool {
+		return k.Sequence <= until && k.Fact.Writer == registry.Writer(s.cluster) && k.Fact.Service == s.service
+	})
 }
 
 // mayForget reports whether something on the stream said that a service is to be forgotten.

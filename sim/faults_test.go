@@ -116,7 +116,7 @@ func (w *world) mislead(s *site) {
 		w.note(string(s.id), "the registry is down", fmt.Sprint(s.down), 0)
 	case 1, 2:
 		if time.Now().After(s.honest) {
-			s.lie = []string{"empty", "half", "old"}[w.rng.IntN(3)]
+			s.lie = []string{"empty", "half", "old", "back"}[w.rng.IntN(4)]
 			w.note(string(s.id), "the registry lies", s.lie, 0)
 		}
 	default:

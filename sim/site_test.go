@@ -21,7 +21,7 @@ type site struct {
 	ended     map[place]end       // when it was last seen to go
 	changed   map[registry.ServiceKey]time.Time
 	down      bool      // the registry can't be read
-	lie       string    // what the next read says instead of the truth: empty, half, old
+	lie       string    // what it says next instead of the truth: empty, half, old, back
 	honest    time.Time // until when it says no other lie
 	older     registry.Snapshot
 	gateways  []registry.Gateway
@@ -119,11 +119,13 @@ func (s *site) become(next registry.Snapshot) {
 	s.truth = next
 }
 
-// reading is what the registry says when it is read now: a lie once, if one was
-// prepared.
-func (s *site) reading(watch bool) (said registry.Snapshot, honest bool) {
+// reading is what the registry says when it is read now, and which version of the truth
+// that is: 0 for a lie, which is told once. A registry that went back to what it held
+// before, as from a snapshot, does so while it is watched, and then the watch reads the
+// whole catalogue anew; one that is behind only answers so when it is read.
+func (s *site) reading(watch bool) (said registry.Snapshot, version int) {
 	lie := s.lie
-	if watch && lie == "old" { // an adapter sees that the index went back
+	if watch && lie == "old" || !watch && lie == "back" {
 		lie = ""
 	} else {
 		s.lie = ""
@@ -134,18 +136,20 @@ func (s *site) reading(watch bool) (said registry.Snapshot, honest bool) {
 	}
 	switch lie {
 	case "empty":
-		return registry.NewSnapshot("0"), false
+		return registry.NewSnapshot("0"), 0
 	case "half":
 		var some []registry.Service
 		for v := range s.truth.Services() {
 			some = append(some, *v)
 		}
 		slices.SortFunc(some, func(a, b registry.Service) int { return a.Key.Compare(b.Key) })
-		return registry.NewSnapshot(s.truth.Index(), some[:len(some)*2/5]...), false
+		return registry.NewSnapshot(s.truth.Index(), some[:len(some)*2/5]...), 0
 	case "old":
-		return s.older, false
+		return s.older, 0
+	case "back":
+		return s.older, s.version - 1
 	}
-	return s.truth, true
+	return s.truth, s.version
 }
 
 // source is a registry as one agent sees it.
@@ -153,7 +157,7 @@ type source struct {
 	*link
 	site      *site
 	delivered int       // version of the truth that the watch has shown; 0: none
-	honest    int       // likewise, never lowered by a lie
+	honest    int       // likewise, never lowered by a lie; it goes back with the registry
 	shown     time.Time // when the watch last showed the truth
 }
 
@@ -163,15 +167,13 @@ func (s *source) Watch(ctx context.Context, emit func(registry.Snapshot)) error 
 	s.world.turn.Unlock()
 	for {
 		var said registry.Snapshot
-		err := s.wait(ctx, "watch", func() bool { return s.site.down || s.delivered != s.site.version }, func() error {
+		news := func() bool { return s.site.down || s.site.lie == "back" || s.delivered != s.site.version }
+		err := s.wait(ctx, "watch", news, func() error {
 			if s.site.down {
 				return errRefused
 			}
-			var honest bool
-			if said, honest = s.site.reading(true); honest {
-				s.delivered, s.honest, s.shown = s.site.version, s.site.version, time.Now()
-			} else {
-				s.delivered = 0
+			if said, s.delivered = s.site.reading(true); s.delivered > 0 {
+				s.honest, s.shown = s.delivered, time.Now()
 			}
 			return nil
 		})
