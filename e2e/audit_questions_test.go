@@ -297,6 +297,21 @@ func (p *past) tellsIncident(t *testing.T) {
 			t.Errorf("the report lacks %q:\n%s", part, out)
 		}
 	}
+	// Between these moments nothing was said of any service: a cluster was drained.
+	drained, err := time.Parse(time.RFC3339Nano, p.moments["drained"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	healed, err := time.Parse(time.RFC3339Nano, p.moments["healed"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ = p.audit(t, "incident", "--around", p.moments["drained"], "--window", (2 * drained.Sub(healed)).String())
+	for _, part := range []string{"| changes of registries and configurations | 0 |", "| orders of operators | 1 |", "| default/checkout | " + amberGateway + ", " + bronzeGateway + " |", "| default/beside |"} {
+		if !strings.Contains(out, part) {
+			t.Errorf("the report of the drain lacks %q:\n%s", part, out)
+		}
+	}
 }
 
 // refuses: nonsense, the future and what was before get one sentence each, by all ways.
@@ -313,7 +328,7 @@ func (p *past) refuses(t *testing.T) {
 		"unknown service":   {[]string{"audit", "at", "now", "default/nobody"}, 1, "no cluster knew it"},
 		"no service":        {[]string{"audit", "blame", "a/b/c/ "}, 2, "service"},
 		"kind":              {[]string{"audit", "log", "--kind", "changes"}, 2, "changes"},
-		"format":            {[]string{"audit", "at", "now", "-o", "csv"}, 2, "table, json, yaml"},
+		"format":            {[]string{"audit", "at", "now", "-o", "cloudevents"}, 2, "table, json, yaml"},
 		"speed":             {[]string{"audit", "replay", "--from", "now", "--speed", "fast"}, 2, "10x"},
 		"backwards":         {[]string{"audit", "diff", "now", "#2"}, 2, "earlier"},
 		"no file":           {[]string{"audit", "log", "--from-file", filepath.Join(p.dir, "none.jsonl")}, 1, "none.jsonl"},
@@ -335,25 +350,33 @@ func (p *past) refuses(t *testing.T) {
 // bounds: what HTTP refuses has its status and a sentence.
 func (p *past) bounds(t *testing.T) {
 	for path, want := range map[string]int{
-		"/v1/audit/log?limit=0":                   http.StatusBadRequest,
-		"/v1/audit/log?limit=10001":               http.StatusBadRequest,
-		"/v1/audit/log?newest=perhaps":            http.StatusBadRequest,
-		"/v1/audit/log?kind=changes":              http.StatusBadRequest,
-		"/v1/audit/log?cluster=A":                 http.StatusBadRequest,
-		"/v1/audit/log?services=x":                http.StatusBadRequest,
-		"/v1/audit/at?at=noonish":                 http.StatusBadRequest,
-		"/v1/audit/at?at=2001-01-01":              http.StatusGone,
-		"/v1/audit/at?service=default/nobody":     http.StatusNotFound,
-		"/v1/audit/diff":                          http.StatusBadRequest,
-		"/v1/audit/blame":                         http.StatusBadRequest,
-		"/v1/audit/resolve":                       http.StatusBadRequest,
-		"/v1/audit/nothing":                       http.StatusNotFound,
-		"/v1/audit/log?limit=2":                   http.StatusOK,
-		"/v1/audit/at?limit=1":                    http.StatusOK,
-		"/v1/audit/diff?from=%231&to=%235":        http.StatusOK,
-		"/v1/audit/blame?service=checkout":        http.StatusOK,
-		"/v1/audit/resolve?name=" + checkout:      http.StatusOK,
-		"/v1/resolve?at=noonish&name=" + checkout: http.StatusBadRequest,
+		"/v1/audit/log?limit=0":                     http.StatusBadRequest,
+		"/v1/audit/log?limit=10001":                 http.StatusBadRequest,
+		"/v1/audit/log?newest=perhaps":              http.StatusBadRequest,
+		"/v1/audit/log?kind=changes":                http.StatusBadRequest,
+		"/v1/audit/log?cluster=A":                   http.StatusBadRequest,
+		"/v1/audit/log?services=x":                  http.StatusBadRequest,
+		"/v1/audit/at?at=noonish":                   http.StatusBadRequest,
+		"/v1/audit/at?at=2001-01-01":                http.StatusGone,
+		"/v1/audit/at?at=2199-01-01":                http.StatusBadRequest,
+		"/v1/audit/at?at=%2399999999":               http.StatusBadRequest,
+		"/v1/audit/log?until=2199-01-01":            http.StatusBadRequest,
+		"/v1/audit/log?since=%2399999999":           http.StatusBadRequest,
+		"/v1/audit/diff?from=%231&to=2199-01-01":    http.StatusBadRequest,
+		"/v1/audit/blame?service=x&at=2199-01-01":   http.StatusBadRequest,
+		"/v1/audit/resolve?at=now&name=" + checkout: http.StatusOK,
+		"/v1/audit/log?since=1h%20ago":              http.StatusOK,
+		"/v1/audit/at?service=default/nobody":       http.StatusNotFound,
+		"/v1/audit/diff":                            http.StatusBadRequest,
+		"/v1/audit/blame":                           http.StatusBadRequest,
+		"/v1/audit/resolve":                         http.StatusBadRequest,
+		"/v1/audit/nothing":                         http.StatusNotFound,
+		"/v1/audit/log?limit=2":                     http.StatusOK,
+		"/v1/audit/at?limit=1":                      http.StatusOK,
+		"/v1/audit/diff?from=%231&to=%235":          http.StatusOK,
+		"/v1/audit/blame?service=checkout":          http.StatusOK,
+		"/v1/audit/resolve?name=" + checkout:        http.StatusOK,
+		"/v1/resolve?at=noonish&name=" + checkout:   http.StatusBadRequest,
 	} {
 		reply, err := http.Get("http://" + p.http + path)
 		if err != nil {
