@@ -140,7 +140,9 @@ func (w *writing) all(ctx context.Context, h audit.History, span audit.Span) err
 		}
 	}
 	w.SHA256 = hex.EncodeToString(w.sum.Sum(nil))
-	line, err := w.form.closing(closing{End: true, Messages: w.Messages, First: w.First, Last: w.Last, To: r.To, SHA256: w.SHA256})
+	line, err := w.form.closing(closing{
+		End: true, Messages: w.Messages, First: w.First, Last: w.Last, To: r.To, SHA256: w.SHA256, Gone: common(span.Gone, [][2]uint64{{w.First, w.Last}}),
+	})
 	if err == nil {
 		err = w.put(line)
 	}

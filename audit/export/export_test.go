@@ -298,11 +298,23 @@ func TestCSV(t *testing.T) {
 	}
 }
 
+// lost is a list of which the source knows what is gone.
+type lost struct {
+	list
+	gone [][2]uint64
+}
+
+func (l lost) Span(ctx context.Context) (audit.Span, error) {
+	span, err := l.list.Span(ctx)
+	span.Gone = l.gone
+	return span, err
+}
+
 // A line that is passed over, or a gap of the source, left no trace in the span, and an
 // export of some subjects looked like a whole history.
 func TestSpanTellsWhatIsNotInTheFile(t *testing.T) {
 	all := plain(30)
-	write := func(o export.Options, h list, change func([]byte) []byte) audit.Span {
+	write := func(o export.Options, h audit.History, change func([]byte) []byte) audit.Span {
 		var out bytes.Buffer
 		if _, err := export.Write(t.Context(), &out, h, o); err != nil {
 			t.Fatal(err)
@@ -335,6 +347,13 @@ func TestSpanTellsWhatIsNotInTheFile(t *testing.T) {
 	if want := [][2]uint64{{5, 5}, {11, 15}}; !reflect.DeepEqual(s.Holes, want) {
 		t.Errorf("the holes are %v, want %v", s.Holes, want)
 	}
+	for _, o.Format = range []export.Format{export.JSONL, export.CloudEvents, export.CloudBatch} {
+		h := lost{append(append(list(nil), all[:10]...), all[15:]...), [][2]uint64{{1, 2}, {12, 14}, {99, 100}}} // the source knows that these had aged out
+		if s := write(o, h, same); !reflect.DeepEqual(s.Holes, [][2]uint64{{11, 15}}) || !reflect.DeepEqual(s.Gone, [][2]uint64{{12, 14}}) {
+			t.Errorf("%s: gone are %v of %v", o.Format, s.Gone, s.Holes)
+		}
+	}
+	o.Format = export.JSONL
 	o.Range.Filter = []string{"mesh.v1.a.svc.shop.s-0"}
 	if s := write(o, all, same); s.Whole() || !s.Filtered {
 		t.Errorf("of some subjects: %+v", s)

@@ -39,6 +39,7 @@ type File struct {
 	faults   []error
 	more     int // faults that are not listed
 	holes    [][2]uint64
+	gone     [][2]uint64 // what the source had lost by itself
 }
 
 // line is where a message stands, and what is known of it without reading it.
@@ -142,7 +143,7 @@ func (s *scanning) take(text []byte) {
 		return
 	}
 	if c, ok := s.form.isClosing(text); ok {
-		s.end = &c
+		s.end, f.gone = &c, c.Gone
 		return
 	}
 	p, err := f.peek(text)
@@ -251,9 +252,24 @@ func (f *File) Span(ctx context.Context) (audit.Span, error) {
 		First: first.sequence, Last: last.sequence, Begin: moment(first.time), End: moment(last.time), Began: f.begins.Began, Filtered: f.filtered(),
 	}
 	if !span.Filtered {
-		span.Holes = slices.Clone(f.holes)
+		span.Holes, span.Gone = slices.Clone(f.holes), common(f.holes, f.gone)
 	}
 	return span, context.Cause(ctx)
+}
+
+// common returns what is in the ranges of both. Both are ascending; what is not is left out.
+func common(a, b [][2]uint64) (both [][2]uint64) {
+	for len(a) > 0 && len(b) > 0 {
+		if first, last := max(a[0][0], b[0][0]), min(a[0][1], b[0][1]); first <= last {
+			both = append(both, [2]uint64{first, last})
+		}
+		if a[0][1] < b[0][1] {
+			a = a[1:]
+		} else {
+			b = b[1:]
+		}
+	}
+	return both
 }
 
 // filtered reports whether there are subjects that the export left out.

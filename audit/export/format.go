@@ -42,6 +42,8 @@ type closing struct {
 	Last     uint64 `json:"last"`
 	To       uint64 `json:"to"` // the last sequence that was asked for
 	SHA256   string `json:"sha256"`
+
+	Gone [][2]uint64 `json:"gone,omitempty"` // between First and Last; see audit.Span
 }
 
 // row is one message as a line of JSON Lines. One of body and body64 is there.
