@@ -118,7 +118,7 @@ func between(ctx context.Context, h audit.History, since, until string) (from, t
 
 func (a *auditCommands) imports() *cobra.Command {
 	return &cobra.Command{
-		Use: "import FILE", Short: "Check an export, and show what it holds and how to ask it",
+		Use: "import FILE", Short: "Check an export (exit 1 when it is damaged), and show what it holds and how to ask it",
 		Long:    "Reads an export to its end, tells what of it is damaged, and shows what it holds. It copies\nnothing: every question can be asked of the file itself with --from-file.",
 		Example: "  seamark audit import monday.jsonl",
 		Args:    cobra.ExactArgs(1),
@@ -127,21 +127,29 @@ func (a *auditCommands) imports() *cobra.Command {
 				return err
 			}
 			a.fromFile = args[0]
-			ctx, stop := proc.Signals(command.Context())
-			defer stop()
-			return a.read(ctx, command, func(ctx context.Context, h audit.History) error {
-				span, err := h.Span(ctx)
-				if err != nil {
-					return err
-				}
-				return a.output.print(command.OutOrStdout(), span, func(row func(...any)) {
-					row("FIRST", "LAST", "BEGIN", "END")
-					row(fmt.Sprintf("#%d", span.First), fmt.Sprintf("#%d", span.Last), moment(span.Begin), moment(span.End))
-				}, func(row func(...any)) { row("ask it:  seamark audit log --from-file " + args[0]) })
-			})
+			h, err := a.open(command)
+			if err != nil {
+				return err
+			}
+			defer h.close()
+			span, err := h.Span(command.Context())
+			if err != nil {
+				return err
+			}
+			err = a.output.print(command.OutOrStdout(), span, func(row func(...any)) {
+				row("FIRST", "LAST", "BEGIN", "END")
+				row(fmt.Sprintf("#%d", span.First), fmt.Sprintf("#%d", span.Last), moment(span.Begin), moment(span.End))
+			}, func(row func(...any)) { row("ask it:  seamark audit log --from-file " + args[0]) })
+			if damage := tellDamage(command, h); damage > 0 && err == nil {
+				err = proc.Hint(errDamaged, "what can be read of it can be asked; take the rest from another copy, or export it again")
+			}
+			return err
 		},
 	}
 }
+
+// errDamaged says that a file is not as it was written.
+var errDamaged = errors.New("the export is damaged")
 
 func (a *auditCommands) keep() *cobra.Command {
 	var (
@@ -206,7 +214,7 @@ func (a *auditCommands) printArchive(command *cobra.Command, s archive.Status) e
 		fmt.Fprintf(command.ErrOrStderr(), "seamark: damaged: %v\n", fault)
 	}
 	for _, gap := range s.Gaps {
-		fmt.Fprintf(command.ErrOrStderr(), "seamark: gap: #%d to #%d were gone before they could be archived\n", gap.First, gap.Last)
+		fmt.Fprintf(command.ErrOrStderr(), "seamark: gap: %v\n", gap)
 	}
 	result := map[string]any{
 		"first": s.First, "last": s.Last, "begin": s.Begin.UTC(), "end": s.End.UTC(), "taken": s.Taken, "segments": s.Segments, "bytes": s.Bytes, "gaps": len(s.Gaps),
