@@ -51,7 +51,18 @@ type Checkpoint struct {
 	Sequence uint64        // of the last message that it knows of
 }
 
-// Config holds what the API shows. All fields but Zone and Checkpoint are needed.
+// Archive is the history that this replica keeps for longer than the stream does.
+type Archive struct {
+	Sequence uint64    `json:"sequence"`        // of the latest message in it; 0: none
+	Oldest   time.Time `json:"oldest,omitzero"` // when its oldest message was stored
+	Latest   time.Time `json:"latest,omitzero"` // likewise
+	Behind   uint64    `json:"behind"`          // messages that the stream holds and it does not yet
+	Bytes    int64     `json:"bytes"`           // length of all its files
+	Gaps     int       `json:"gaps"`            // ranges that the stream did not hold any more; at most 100
+	Error    string    `json:"error"`           // why it can't go on; "" when it does
+}
+
+// Config holds what the API shows. All fields but Zone, Checkpoint and Archive are needed.
 type Config struct {
 	Views  Views
 	Leases Leases
@@ -60,6 +71,9 @@ type Config struct {
 	// Checkpoint tells what is kept; ok is false when nothing is. Any number of goroutines
 	// may call it. It is nil where nothing is to be kept.
 	Checkpoint func() (c Checkpoint, ok bool)
+	// Archive tells what is archived; ok is false when nothing is to be. Any number of
+	// goroutines may call it. It may be nil.
+	Archive func() (a Archive, ok bool)
 	// Resolve answers a name and a type from a View as DNS would. Its error is a
 	// sentence about what is wrong with the name or the type.
 	Resolve func(v *registry.View, name, qtype string) (Resolution, error)
@@ -125,6 +139,7 @@ type status struct {
 	Observer   Observer    `json:"observer"`
 	CutOff     *cutOff     `json:"cut_off"`    // null: what is answered is current
 	Checkpoint *checkpoint `json:"checkpoint"` // null: none is kept
+	Archive    *Archive    `json:"archive"`    // null: none is kept
 }
 
 // cutOff says since when it is not known whether the answers still hold.
@@ -156,6 +171,11 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	if h.config.Checkpoint != nil {
 		if c, kept := h.config.Checkpoint(); kept {
 			s.Checkpoint = &checkpoint{Age: c.Age.Seconds(), Sequence: c.Sequence}
+		}
+	}
+	if h.config.Archive != nil {
+		if a, kept := h.config.Archive(); kept {
+			s.Archive = &a
 		}
 	}
 	for _, c := range v.Clusters() {

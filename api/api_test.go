@@ -154,6 +154,13 @@ func serve(t *testing.T, v *registry.View) *httptest.Server {
 		Checkpoint: func() (api.Checkpoint, bool) {
 			return api.Checkpoint{Age: 2500 * time.Millisecond, Sequence: 18}, v.Synced() && v.Zone() != nil
 		},
+		Archive: func() (api.Archive, bool) {
+			if v.Zone() == nil {
+				return api.Archive{Error: "the disk is full"}, v.Synced() // nothing is in it yet
+			}
+			oldest := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+			return api.Archive{Sequence: 19, Oldest: oldest, Latest: oldest.Add(time.Hour), Behind: 1, Bytes: 4096, Gaps: 2}, v.Synced()
+		},
 	}))
 	t.Cleanup(server.Close)
 	return server

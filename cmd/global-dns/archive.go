@@ -9,6 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seamark-mesh/seamark/api"
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/audit/archive"
 	"github.com/seamark-mesh/seamark/cmd/internal/proc"
@@ -27,10 +28,10 @@ type archiving struct {
 	config   Archive
 	logger   *slog.Logger
 	writer   atomic.Pointer[archive.Writer] // the latest; nil: none was opened yet
-	failing  atomic.Bool
+	failing  atomic.Pointer[string]         // why it can't go on; nil: it does
 	failures prometheus.Counter
 
-	behind, lag, last, bytes, segments, taken, gaps, faults, failed *prometheus.Desc
+	behind, oldest, lag, last, bytes, segments, taken, gaps, faults, failed *prometheus.Desc
 }
 
 func newArchiving(c Archive, metrics prometheus.Registerer, logger *slog.Logger) *archiving {
@@ -41,6 +42,7 @@ func newArchiving(c Archive, metrics prometheus.Registerer, logger *slog.Logger)
 			Name: "seamark_archive_failures_total", Help: "Times that the archive could not go on; it tries again.",
 		}),
 		behind:   metric("seamark_archive_behind", "Messages that the stream is known to hold and the archive does not yet."),
+		oldest:   metric("seamark_archive_begin_seconds", "When the oldest message in the archive was stored, in Unix seconds."),
 		lag:      metric("seamark_archive_end_seconds", "When the latest message in the archive was stored, in Unix seconds."),
 		last:     metric("seamark_archive_sequence", "Sequence of the latest message in the archive."),
 		bytes:    metric("seamark_archive_bytes", "Length of all files of the archive."),
@@ -78,7 +80,8 @@ func (a *archiving) run(ctx context.Context, h audit.History) {
 			return
 		}
 		a.failures.Inc()
-		if !a.failing.Swap(true) {
+		why := err.Error()
+		if a.failing.Swap(&why) == nil {
 			a.logger.Error("the archive can't go on: it tries again; the answers are not concerned", "err", err)
 		}
 		if time.Since(begin) > longestArchivePause {
@@ -102,7 +105,7 @@ func (a *archiving) follow(ctx context.Context, h audit.History) error {
 	a.writer.Store(w)
 	err = w.CatchUp(ctx, h, nil)
 	if err == nil {
-		if a.failing.Swap(false) {
+		if a.failing.Swap(nil) != nil {
 			a.logger.Info("the archive goes on")
 		}
 		s := w.Status()
@@ -115,6 +118,22 @@ func (a *archiving) follow(ctx context.Context, h audit.History) error {
 	return err
 }
 
+// status is what the HTTP API shows.
+func (a *archiving) status() (shown api.Archive, ok bool) {
+	if a.config.Path == "" {
+		return shown, false
+	}
+	if why := a.failing.Load(); why != nil {
+		shown.Error = *why
+	}
+	if w := a.writer.Load(); w != nil {
+		s := w.Status()
+		shown.Sequence, shown.Oldest, shown.Latest = s.Last, s.Begin.UTC(), s.End.UTC()
+		shown.Behind, shown.Bytes, shown.Gaps = s.Behind, s.Bytes, len(s.Gaps)
+	}
+	return shown, true
+}
+
 // Describe sends nothing: what is collected follows from whether the archive was opened.
 func (a *archiving) Describe(chan<- *prometheus.Desc) {}
 
@@ -124,7 +143,7 @@ func (a *archiving) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, kind, value)
 	}
 	failing := 0.0
-	if a.failing.Load() {
+	if a.failing.Load() != nil {
 		failing = 1
 	}
 	send(a.failed, prometheus.GaugeValue, failing)
@@ -134,6 +153,9 @@ func (a *archiving) Collect(out chan<- prometheus.Metric) {
 	}
 	s := w.Status()
 	send(a.behind, prometheus.GaugeValue, float64(s.Behind))
+	if !s.Begin.IsZero() {
+		send(a.oldest, prometheus.GaugeValue, float64(s.Begin.UnixMilli())/1000)
+	}
 	if !s.End.IsZero() {
 		send(a.lag, prometheus.GaugeValue, float64(s.End.UnixMilli())/1000)
 	}

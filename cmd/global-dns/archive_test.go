@@ -129,11 +129,11 @@ func TestArchiveTriesAgain(t *testing.T) {
 	note(t, c, 0, 10)
 	a, _, stop := startArchive(t, path, c)
 	defer stop()
-	streamtest.Eventually(t, time.Minute, "it fails", func() bool { return a.failing.Load() })
+	streamtest.Eventually(t, time.Minute, "it fails", func() bool { return a.failing.Load() != nil })
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, time.Minute, "it goes on", func() bool { return reaches(a, 10)() && !a.failing.Load() })
+	streamtest.Eventually(t, time.Minute, "it goes on", func() bool { return reaches(a, 10)() && a.failing.Load() == nil })
 }
 
 func TestArchiveSection(t *testing.T) {

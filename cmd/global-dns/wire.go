@@ -87,7 +87,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 		Address: c.HTTP, Ready: followed.Ready, ReadyText: readyText(store), Metrics: metrics, Logger: p.Logger,
 		Routes: map[string]http.Handler{"/v1/": api.New(api.Config{
 			Views: store, Leases: followed, Observer: conn.observing.status, Resolve: resolve, Version: proc.Version(), Zone: c.Zone.Name,
-			Audit: conn.audit(), Checkpoint: kept.status(followed),
+			Audit: conn.audit(), Checkpoint: kept.status(followed), Archive: conn.archiving.status,
 		})},
 	})
 	if err != nil {

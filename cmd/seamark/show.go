@@ -43,6 +43,15 @@ type statusReply struct {
 		AgeSeconds float64 `json:"age_seconds"`
 		Sequence   uint64  `json:"sequence"`
 	} `json:"checkpoint"`
+	Archive *struct {
+		Sequence uint64    `json:"sequence"`
+		Oldest   time.Time `json:"oldest,omitzero"`
+		Latest   time.Time `json:"latest,omitzero"`
+		Behind   uint64    `json:"behind"`
+		Bytes    int64     `json:"bytes"`
+		Gaps     int       `json:"gaps"`
+		Error    string    `json:"error"`
+	} `json:"archive"`
 }
 
 // stale tells in a few words since when the answers may not hold; "no" when they do.
@@ -60,6 +69,20 @@ func (s statusReply) checkpoint() string {
 	}
 	age := time.Duration(s.Checkpoint.AgeSeconds * float64(time.Second)).Round(time.Second)
 	return fmt.Sprintf("%d, %s ago", s.Checkpoint.Sequence, age)
+}
+
+// archive tells in a few words what is archived.
+func (s statusReply) archive() string {
+	a := s.Archive
+	switch {
+	case a == nil:
+		return "none"
+	case a.Error != "":
+		return fmt.Sprintf("%d, can't go on: %s", a.Sequence, a.Error)
+	case a.Oldest.IsZero():
+		return "empty"
+	}
+	return fmt.Sprintf("%d, since %s, %d bytes", a.Sequence, a.Oldest.UTC().Format(time.DateOnly), a.Bytes)
 }
 
 // observer tells in a few words who decides which clusters are up.
@@ -87,8 +110,8 @@ func (c *commands) status() *cobra.Command {
 				return err
 			}
 			return c.output.print(command.OutOrStdout(), s, func(row func(...any)) {
-				row("READY", "ZONE", "SERIAL", "SEQUENCE", "STALE", "CHECKPOINT", "CLUSTERS", "OBSERVER", "VERSION")
-				row(s.Ready, s.Zone, s.Serial, s.Sequence, s.stale(), s.checkpoint(), fmt.Sprintf("%d of %d synced", s.ClustersSynced, s.ClustersTotal), s.observer(), s.Version)
+				row("READY", "ZONE", "SERIAL", "SEQUENCE", "STALE", "CHECKPOINT", "ARCHIVE", "CLUSTERS", "OBSERVER", "VERSION")
+				row(s.Ready, s.Zone, s.Serial, s.Sequence, s.stale(), s.checkpoint(), s.archive(), fmt.Sprintf("%d of %d synced", s.ClustersSynced, s.ClustersTotal), s.observer(), s.Version)
 			})
 		},
 	}

@@ -23,6 +23,23 @@ func TestStatusTellsWhatIsStale(t *testing.T) {
 	}
 }
 
+func TestStatusTellsWhatIsArchived(t *testing.T) {
+	for body, want := range map[string]string{
+		`{}`:                           "none",
+		`{"archive": {"sequence": 0}}`: "empty",
+		`{"archive": {"sequence": 7, "error": "the disk is full"}}`:                     "7, can't go on: the disk is full",
+		`{"archive": {"sequence": 7, "oldest": "2026-01-02T03:04:05Z", "bytes": 4096}}`: "7, since 2026-01-02, 4096 bytes",
+	} {
+		var s statusReply
+		if err := json.Unmarshal([]byte(body), &s); err != nil {
+			t.Fatal(err)
+		}
+		if s.archive() != want {
+			t.Errorf("%s: %q, want %q", body, s.archive(), want)
+		}
+	}
+}
+
 func TestShownState(t *testing.T) {
 	drained := []standingOrder{{Kind: "drain", Target: "amber"}}
 	for _, c := range []struct {
