@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/tools/go/packages"
+
 	"github.com/seamark-mesh/seamark/e2e/servers"
 )
 
@@ -69,10 +71,11 @@ func standIns(t *testing.T) string {
 
 	nacos(t, dir, built("nacos"), put)
 
-	// The Go image: its go has all it is asked for, and does not compile.
+	// The Go image: its go has all it is asked for, and does not compile. It looks whether it could.
 	put("go/Dockerfile", 0o644, "FROM scratch\nCOPY . /\nENV PATH=/bin\n")
 	shell(t, dir, busybox, "go", applets)
-	put("go/bin/go", 0o755, "#!/bin/sh\nset -e\ncase \"$1\" in\nmod) ;;\nbuild) mkdir -p /out && cp /binaries/* /out/ ;;\n*) exit 1 ;;\nesac\n")
+	put("go/bin/go", 0o755, goStandIn)
+	put("go/sources", 0o644, strings.Join(sources(t), "\n")+"\n")
 	put("go/etc/ssl/certs/ca-certificates.crt", 0o644, "")
 	binaries := filepath.Join(dir, "go", "binaries") + string(filepath.Separator)
 	if err := os.MkdirAll(binaries, 0o755); err != nil {
@@ -80,6 +83,53 @@ func standIns(t *testing.T) string {
 	}
 	goBuild(t, root, binaries, "./cmd/edge-sync", "./cmd/global-dns")
 	return dir
+}
+
+// goStandIn is the program go of the stand-in for the Go image.
+const goStandIn = `#!/bin/sh
+set -e
+case "$1" in
+mod) test -f go.mod && test -f go.sum ;;
+build)
+	while read -r file; do
+		test -f "$file" || { echo "the build needs $file, and .dockerignore keeps it out" >&2; exit 1; }
+	done </sources
+	mkdir -p /out && cp /binaries/* /out/ ;;
+*) exit 1 ;;
+esac
+`
+
+// sources are the files of this repository that the images are built from.
+func sources(t *testing.T) []string {
+	t.Helper()
+	top, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := packages.Load(&packages.Config{
+		Context: t.Context(), Dir: root, Env: append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux"),
+		Mode: packages.NeedName | packages.NeedFiles | packages.NeedEmbedFiles | packages.NeedImports | packages.NeedDeps | packages.NeedModule,
+	}, "./cmd/edge-sync", "./cmd/global-dns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{"go.mod", "go.sum"}
+	packages.Visit(loaded, nil, func(p *packages.Package) {
+		if p.Module == nil || !p.Module.Main {
+			return
+		}
+		for _, file := range slices.Concat(p.GoFiles, p.OtherFiles, p.EmbedFiles) {
+			within, err := filepath.Rel(top, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, within)
+		}
+	})
+	if len(files) < 50 {
+		t.Fatalf("only %q are said to be needed", files)
+	}
+	return files
 }
 
 // shell puts a busybox and its applets into bin of a build context.
