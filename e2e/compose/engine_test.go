@@ -56,11 +56,38 @@ func findCompose(t *testing.T) [][]string {
 	t.Helper()
 	var found [][]string
 	for _, c := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
-		if exec.CommandContext(t.Context(), c[0], append(c[1:], "version")...).Run() == nil {
+		if version(t, c) != "" {
 			found = append(found, c)
 		}
 	}
 	return found
+}
+
+// version is what a compose says of itself, such as 1.29.2; "" when it does not work.
+func version(t *testing.T, compose []string) string {
+	t.Helper()
+	text, err := exec.CommandContext(t.Context(), compose[0], append(slices.Clone(compose[1:]), "version", "--short")...).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimPrefix(strings.TrimSpace(string(text)), "v")
+}
+
+// needCompose returns a compose of version 1, or of a later one. Where there is none the test is not run, whatever is required:
+// version 1 is no longer maintained, the later ones are in no package of Debian's.
+func needCompose(t *testing.T, first bool) []string {
+	t.Helper()
+	for _, c := range findCompose(t) {
+		if strings.HasPrefix(version(t, c), "1.") == first {
+			return c
+		}
+	}
+	missing := &servers.UnavailableError{Server: "docker compose 2", Reason: "docker has no such plugin", Enable: "install the plugin docker-compose-plugin of docker's own packages"}
+	if first {
+		missing = &servers.UnavailableError{Server: "docker-compose 1.29", Reason: "it is not on the PATH", Enable: "apt-get install docker-compose (Debian 12)"}
+	}
+	servers.NotRun(t, missing)
+	return nil
 }
 
 // answers asks the engine for its version.
