@@ -47,7 +47,6 @@ type ConnectConfig struct {
 const (
 	requestTimeout = 5 * time.Second // for one answer of the server
 	dialTimeout    = 2 * time.Second
-	reconnectWait  = 100 * time.Millisecond
 	pingInterval   = 2 * time.Second // two unanswered: a dead connection is noticed after 6 s
 )
 
@@ -132,8 +131,7 @@ func (c ConnectConfig) options() ([]nats.Option, error) {
 		nats.Timeout(dialTimeout),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		nats.CustomReconnectDelay(reconnectDelay),
 		nats.PingInterval(pingInterval),
 		nats.ReconnectBufSize(-1), // what could not be sent is an error, never a late surprise
 		nats.IgnoreAuthErrorAbort(),
