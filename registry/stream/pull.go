@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	pullMessages      = 4096 // asked for and not delivered yet, at most
+	pullMessages      = 4096     // asked for and not delivered yet, at most
+	pullBytes         = 16 << 20 // of one request, at least twice the largest message; what is large waits at the server
 	pullExpires       = 30 * time.Second
 	heartbeatInterval = 2 * time.Second // of the server while nothing comes; two missing: the consumer is lost
 	nextSubject       = "$JS.API.CONSUMER.MSG.NEXT."
@@ -58,6 +59,11 @@ func (t *tail) open(ctx context.Context, name string) (*pull, error) {
 		giveUp()
 		return nil, fmt.Errorf("read %s: %w", t.stream, err)
 	}
+	// What waits here beyond that is dropped, and read again by another consumer.
+	if err := p.sub.SetPendingLimits(-1, 4*p.mostBytes()); err != nil {
+		p.close()
+		return nil, fmt.Errorf("read %s: %w", t.stream, err)
+	}
 	return p, nil
 }
 
@@ -78,12 +84,18 @@ func (p *pull) begin() error {
 	return p.ask(pullMessages)
 }
 
+// mostBytes is what one request may bring. A message that is larger would never come.
+func (p *pull) mostBytes() int {
+	return max(pullBytes, 2*int(p.tail.conn.nats.MaxPayload()))
+}
+
 func (p *pull) ask(count int) error {
 	body, err := json.Marshal(struct {
 		Batch     int           `json:"batch"`
+		MaxBytes  int           `json:"max_bytes"`
 		Expires   time.Duration `json:"expires"`
 		Heartbeat time.Duration `json:"idle_heartbeat"`
-	}{count, pullExpires, heartbeatInterval})
+	}{count, p.mostBytes(), pullExpires, heartbeatInterval})
 	if err != nil {
 		return err
 	}
@@ -136,7 +148,7 @@ func (p *pull) askMore() {
 func (p *pull) status(m *nats.Msg) {
 	switch status, text := m.Header.Get("Status"), m.Header.Get("Description"); {
 	case status == "100":
-	case status == "408", status == "409" && strings.EqualFold(text, "Batch Completed"):
+	case status == "408", status == "409" && (strings.EqualFold(text, "Batch Completed") || strings.EqualFold(text, "Message Size Exceeds MaxBytes")):
 		left, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
 		p.asked = max(p.asked-max(left, 0), 0)
 		p.askMore()
