@@ -18,13 +18,12 @@ func (v *View) CutOff(c Cut) *View {
 	return &marked
 }
 
-// Current returns the View without that mark: for what must be the same on all readers.
+// Current returns the View without that mark, and with what is known of clusters from
+// another stream ([ClusterState.Inherited]) decided on as if this one had said it: for
+// what must be the same on all readers.
 func (v *View) Current() *View {
-	if v.cut == nil {
-		return v
-	}
 	plain := *v
-	plain.cut = nil
+	plain.cut, plain.equal = nil, true
 	return &plain
 }
 

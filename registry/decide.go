@@ -114,7 +114,7 @@ func (v *View) candidate(key ServiceKey, r *Record) (Candidate, preference) {
 		return c, preferNever
 	}
 	var reached bool
-	c.Kept = cluster.Inherited()
+	c.Kept = cluster.Inherited() && !v.equal
 	c.Gateways, reached = v.gateways(cluster.Record, &c)
 	c.Order = c.Order.or(v.Drained(r.Cluster, key.Labels()))
 	switch {

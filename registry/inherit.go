@@ -87,12 +87,14 @@ func (c *ClusterState) InheritedEpoch() uint64 {
 }
 
 // Settle drops what is known of a cluster from another stream and was not said again
-// on this one; see [Inherit].
+// on this one; see [Inherit]. That moves no sequence, so whoever has the zone of this
+// one may have it with what is dropped: [View.Since] does not begin there.
 func (f *Fold) Settle(id ClusterID) {
 	known := f.clusters[id]
 	if known == nil || known.inherited == nil || !known.inherited.settling {
 		return
 	}
+	f.past.hole(f.past.latest, f.past.latest)
 	c := f.cluster(id)
 	c.inherited = nil
 	f.changes.cluster(id)

@@ -32,8 +32,8 @@ const (
 // Ok is false when the journal does not reach back so far: it begins where the Fold
 // was first synced, and is bounded. It is false, too, for a sequence after v's, and
 // for one at which this reader lacked something (a message that it got late, a gap,
-// a writer that turned out to be fenced): what it had there is not what the stream
-// says.
+// a writer that turned out to be fenced), or dropped something ([Fold.Settle]): what
+// it had there is not what the stream says.
 func (v *View) Since(sequence uint64) (older *View, changed Delta, ok bool) {
 	if sequence == v.sequence && v.synced {
 		return v, Delta{Before: sequence, After: sequence}, true

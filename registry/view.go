@@ -33,6 +33,7 @@ type View struct {
 	gone       map[ClusterID]*ClusterState // those that count as never heard of; nil: none
 	observer   *ClusterState
 	cut        *Cut // nil: it is current
+	equal      bool // it shows nothing of what its reader alone doubts ([View.Current])
 }
 
 // namespaceKey is a namespace's label: in any cluster when cluster is "", else in

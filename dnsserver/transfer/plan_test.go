@@ -84,11 +84,11 @@ func drawWorld(t *rapid.T) *lookuptest.World {
 	w := &lookuptest.World{}
 	w.Zone(lookuptest.Zone())
 	clusters := []registry.ClusterID{"amber", "bronze"}
-	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+	for range rapid.IntRange(1, 40).Draw(t, "steps") {
 		cluster := rapid.SampledFrom(clusters).Draw(t, "cluster")
 		name := fmt.Sprintf("s%d", rapid.IntRange(0, 30).Draw(t, "name"))
 		namespace := rapid.SampledFrom([]string{"shop", "default"}).Draw(t, "namespace")
-		switch rapid.IntRange(0, 12).Draw(t, "step") {
+		switch rapid.IntRange(0, 14).Draw(t, "step") {
 		case 0:
 			var gateways []registry.Gateway
 			for n := range rapid.IntRange(0, 2).Draw(t, "gateways") {
@@ -109,6 +109,20 @@ func drawWorld(t *rapid.T) *lookuptest.World {
 				z.Nameservers = nil
 			}
 			w.Zone(z)
+		case 4:
+			w.State(cluster, rapid.SampledFrom([]registry.Liveness{
+				registry.Up, registry.Unreachable, registry.Stale, registry.Down, registry.Gone,
+			}).Draw(t, "state"), rapid.SampledFrom([][]string{nil, {"gw-0"}}).Draw(t, "failing")...)
+		case 5:
+			w.Order(registry.Order{
+				Kind:   rapid.SampledFrom([]string{registry.OrderDrain, registry.OrderLeave}).Draw(t, "order"),
+				Target: string(cluster), Force: rapid.Bool().Draw(t, "force"), Lifted: rapid.Bool().Draw(t, "lifted"),
+			})
+		case 6:
+			w.Order(registry.Order{
+				Kind: registry.OrderDrain, Force: rapid.Bool().Draw(t, "force"), Lifted: rapid.Bool().Draw(t, "lifted"),
+				Target: rapid.SampledFrom([]string{"gw-0." + string(cluster), name + "." + namespace + "." + string(cluster)}).Draw(t, "target"),
+			})
 		default:
 			health := rapid.SampledFrom([]registry.Health{registry.Passing, registry.Critical}).Draw(t, "health")
 			w.Service(cluster, namespace, strings.ToUpper(name[:1])+name[1:], lookuptest.Instance("a", health, "1.0"))
@@ -117,20 +131,72 @@ func drawWorld(t *rapid.T) *lookuptest.World {
 	return w
 }
 
+// reader is a replica, and what it has shown.
+type reader struct {
+	fold *registry.Fold
+	then map[uint64][]*registry.View // by sequence
+}
+
+func (r *reader) take(m registry.Message) registry.Outcome {
+	out := r.fold.Apply(m)
+	r.show()
+	return out
+}
+
+// show remembers the View that the fold gives, as secondaries get it.
+func (r *reader) show() {
+	v := r.fold.View().Current()
+	r.then[v.Sequence()] = append(r.then[v.Sequence()], v)
+}
+
+// lose has the reader follow another stream, on which what a new world holds is
+// published, and clusters say, some of them, that this is all they own.
+func (r *reader) lose(t *rapid.T) {
+	from := r.fold.View()
+	r.fold = registry.Inherit(from)
+	r.fold.Synced()
+	r.show()
+	sequence, revisions := from.Sequence(), map[registry.Writer]uint64{}
+	take := func(m registry.Message) bool {
+		sequence++
+		m.Sequence = sequence
+		if m.Fact.Writer != registry.Operator {
+			revisions[m.Fact.Writer]++
+			m.Epoch, m.Revision = 2, revisions[m.Fact.Writer]
+		}
+		return r.take(m).Complete
+	}
+	for _, m := range drawWorld(t).Messages() {
+		take(m)
+		id, own := m.Fact.Writer.Cluster()
+		if !own || rapid.IntRange(0, 9).Draw(t, "that is all") > 0 {
+			continue
+		}
+		e := &registry.Event{Kind: registry.KindSnapshot, Writer: m.Fact.Writer, Snapshot: &registry.SnapshotMark{}}
+		if take(registry.Message{Fact: e.Fact(), Event: e}) {
+			r.fold.Settle(id)
+			r.show()
+		}
+	}
+}
+
 // TestIXFRMakesTheSameZoneAsAXFR: from every serial that a client may have, what it
-// gets makes its zone the one that an AXFR gives.
+// gets makes its zone the one that an AXFR gives, also where the stream was lost.
 func TestIXFRMakesTheSameZoneAsAXFR(t *testing.T) {
 	shapes := map[Shape]int{}
 	rapid.Check(t, func(t *rapid.T) {
 		messages := drawWorld(t).Messages()
-		f := registry.NewFold()
-		f.Synced()
-		then := []*registry.View{f.View()}
+		r := reader{registry.NewFold(), map[uint64][]*registry.View{}}
+		r.fold.Synced()
+		r.show()
 		for n, m := range messages {
-			f.Apply(m)
-			then = append(then, lookuptest.Fold(messages[:n+1]))
+			r.take(m)
+			r.then[m.Sequence] = append(r.then[m.Sequence], lookuptest.Fold(messages[:n+1])) // another replica's
 		}
-		v := f.View()
+		if rapid.Bool().Draw(t, "the stream is lost") {
+			r.lose(t)
+		}
+		v := r.fold.View().Current()
 		whole, ok := ForAXFR(v)
 		if !ok {
 			t.Fatal("no zone")
@@ -151,9 +217,11 @@ func TestIXFRMakesTheSameZoneAsAXFR(t *testing.T) {
 				}
 				continue
 			}
-			got, serial, err := contentOf(then[s]).apply(s, p.Records())
-			if err != nil || serial != v.Serial() || !maps.Equal(got, want) {
-				t.Fatalf("from %d to %d (%s): %v\nhave %v\nwant %v", s, v.Serial(), p.Shape, err, got, want)
+			for _, then := range r.then[uint64(s)] {
+				got, serial, err := contentOf(then).apply(s, p.Records())
+				if err != nil || serial != v.Serial() || !maps.Equal(got, want) {
+					t.Fatalf("from %d to %d (%s): %v\nhave %v\nwant %v", s, v.Serial(), p.Shape, err, got, want)
+				}
 			}
 		}
 	})
@@ -332,5 +400,74 @@ func TestNoTransferWithinAGap(t *testing.T) {
 	}
 	if p, ok := ForIXFR(after, before.Serial(), 0); !ok || p.Shape != Incremental {
 		t.Errorf("IXFR afterwards: %s, %v", p.Shape, ok)
+	}
+}
+
+// TestInheritanceIsNotTransferred: what is known from a stream that was lost is answered
+// with a short TTL until its agent has published it anew. A secondary that took the zone
+// meanwhile kept that TTL, for nothing on the stream said when it ended.
+func TestInheritanceIsNotTransferred(t *testing.T) {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	w.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.1"))
+	w.Service("amber", "shop", "web", lookuptest.Instance("a", registry.Passing, "1.0"))
+	f := registry.Inherit(w.View())
+	f.Synced()
+	inherited := f.View()
+	if asked := lookup.Answer(inherited, lookup.Question{Name: "web.shop.svc.mesh.internal.", Type: dns.TypeA, Class: dns.ClassINET}); asked.Answer[0].Header().Ttl != 2 {
+		t.Fatalf("answered with %v", asked.Answer)
+	}
+	had := contentOf(inherited.Current())
+	if before := contentOf(w.View()); !maps.Equal(had, before) {
+		t.Errorf("transferred are\n%v\nnot\n%v", had, before)
+	}
+	sequence := inherited.Sequence()
+	mark := &registry.Event{Kind: registry.KindSnapshot, Writer: "amber", Snapshot: &registry.SnapshotMark{}}
+	for n, m := range append(w.Messages()[1:], registry.Message{Fact: mark.Fact(), Event: mark}) {
+		sequence++
+		m.Sequence, m.Epoch, m.Revision = sequence, 2, uint64(n+1)
+		f.Apply(m)
+	}
+	f.Settle("amber")
+	v := f.View().Current()
+	if v.Cluster("amber").Inherited() {
+		t.Fatal("not settled")
+	}
+	p, ok := ForIXFR(v, inherited.Serial(), 0)
+	if got, serial, err := had.apply(inherited.Serial(), p.Records()); !ok || err != nil || serial != v.Serial() || !maps.Equal(got, contentOf(v)) {
+		t.Errorf("%s: %v\nhave %v\nwant %v", p.Shape, err, got, contentOf(v))
+	}
+}
+
+// TestSettlingIsNotPassedOver: what settling drops goes without another serial, so a
+// secondary that had the zone just before must not be told that nothing has changed.
+func TestSettlingIsNotPassedOver(t *testing.T) {
+	w := &lookuptest.World{}
+	w.Zone(lookuptest.Zone())
+	w.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.1"))
+	kept := w.Messages()
+	w.Service("amber", "shop", "lost", lookuptest.Instance("a", registry.Passing, "1.0"))
+	f := registry.Inherit(w.View())
+	f.Synced()
+	sequence := f.View().Sequence()
+	apply := func(m registry.Message, revision uint64) *registry.View {
+		sequence++
+		m.Sequence, m.Epoch, m.Revision = sequence, 2, revision
+		f.Apply(m)
+		return f.View().Current()
+	}
+	for n, m := range kept[1:] {
+		apply(m, uint64(n+1))
+	}
+	mark := &registry.Event{Kind: registry.KindSnapshot, Writer: "amber", Snapshot: &registry.SnapshotMark{}}
+	before := apply(registry.Message{Fact: mark.Fact(), Event: mark}, uint64(len(kept)))
+	f.Settle("amber")
+	if settled := f.View(); settled.Serial() != before.Serial() || maps.Equal(contentOf(settled), contentOf(before)) {
+		t.Fatal("nothing was dropped at the same serial")
+	}
+	v := apply(registry.Message{Fact: mark.Fact(), Event: mark}, uint64(len(kept)+1))
+	p, ok := ForIXFR(v, before.Serial(), 0)
+	if got, _, err := contentOf(before).apply(before.Serial(), p.Records()); !ok || err != nil || !maps.Equal(got, contentOf(v)) {
+		t.Errorf("%s: %v\nhave %v\nwant %v", p.Shape, err, got, contentOf(v))
 	}
 }
