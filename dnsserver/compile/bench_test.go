@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -74,6 +75,23 @@ func BenchmarkReply(b *testing.B) {
 
 // BenchmarkUpdate is one service of many that fails over and back.
 func BenchmarkUpdate(b *testing.B) {
+	benchmarkUpdates(b, func(n, services int) registry.Message {
+		return serviceMessage(0, n*7919%services, n%2 == 0, uint64(services+3+n))
+	})
+}
+
+// BenchmarkUpdateDrain is one service of many that is drained in a cluster, and no more.
+func BenchmarkUpdateDrain(b *testing.B) {
+	benchmarkUpdates(b, func(n, services int) registry.Message {
+		labels := serviceMessage(0, n/2*7919%services, true, 0).Fact.Service.Labels()
+		o := registry.Order{Kind: registry.OrderDrain, Target: registry.DrainTarget("c0", "", labels), Lifted: n%2 == 1}
+		e := &registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &o}
+		return registry.Message{Fact: e.Fact(), Event: e}
+	})
+}
+
+// benchmarkUpdates takes a table through one change after another; next makes the n-th.
+func benchmarkUpdates(b *testing.B, next func(n, services int) registry.Message) {
 	for _, services := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprint(services), func(b *testing.B) {
 			fold := large(services)
@@ -82,13 +100,12 @@ func BenchmarkUpdate(b *testing.B) {
 			watcher, compiler := store.Watch(), compile.NewCompiler()
 			v, delta, _ := watcher.Poll()
 			table := compiler.Update(v, delta)
-			sequence, revision := v.Sequence(), uint64(services+3)
-			n := 0
+			sequence, n := v.Sequence(), 0
 			b.ReportAllocs()
 			for b.Loop() {
 				b.StopTimer()
-				sequence, revision, n = sequence+1, revision+1, n+1
-				m := serviceMessage(0, n*7919%services, n%2 == 0, revision)
+				sequence, n = sequence+1, n+1
+				m := next(n, services)
 				m.Sequence = sequence
 				fold.Apply(m)
 				store.Publish(fold.View())
@@ -100,6 +117,29 @@ func BenchmarkUpdate(b *testing.B) {
 				b.Fatal("the table does not follow")
 			}
 		})
+	}
+}
+
+// BenchmarkSwap is what giving out a Table costs in which nothing has changed.
+func BenchmarkSwap(b *testing.B) {
+	v, compiler := large(10_000).View(), compile.NewCompiler()
+	compiler.Update(v, registry.Delta{All: true})
+	var table atomic.Pointer[compile.Table]
+	b.ReportAllocs()
+	for b.Loop() {
+		table.Store(compiler.Update(v, registry.Delta{}))
+	}
+}
+
+// BenchmarkCutOff is the loss of NATS and its return, with many services.
+func BenchmarkCutOff(b *testing.B) {
+	v, compiler := large(100_000).View(), compile.NewCompiler()
+	compiler.Update(v, registry.Delta{All: true})
+	cut := v.CutOff(registry.Cut{Reason: "a benchmark"})
+	b.ReportAllocs()
+	for b.Loop() {
+		compiler.Update(cut, registry.Delta{})
+		compiler.Update(v, registry.Delta{})
 	}
 }
 

@@ -56,7 +56,7 @@ func (c *Compiler) Update(v *registry.View, delta registry.Delta) *Table {
 		return Complete(v)
 	}
 	c.zone = v.Zone()
-	if delta.All || delta.Zone || delta.Synced || len(c.table.apex) == 0 || redrained(before, v, delta) {
+	if delta.All || delta.Zone || delta.Synced || len(c.table.apex) == 0 {
 		c.all(v)
 	} else {
 		c.changes(before, v, delta)
@@ -71,17 +71,6 @@ func (c *Compiler) Update(v *registry.View, delta registry.Delta) *Table {
 	c.table.doubt = encodeDoubt(lookup.Doubt(v, dns.RcodeSuccess))
 	c.table.doubtAbsent = encodeDoubt(lookup.Doubt(v, dns.RcodeNameError))
 	return c.freeze()
-}
-
-// redrained reports whether a service was drained by itself, or is no more. A set may
-// have been compiled from any of those that share it, so all are compiled anew: such a
-// drain is an operator's rare word.
-func redrained(before, v *registry.View, delta registry.Delta) bool {
-	return slices.ContainsFunc(delta.Names, func(l registry.Labels) bool {
-		return slices.ContainsFunc(clustersAt(before, v, l), func(id registry.ClusterID) bool {
-			return drainedIn(before, id, l) != drainedIn(v, id, l)
-		})
-	})
 }
 
 // freeze gives out what is there now; what is shared is copied before the next write.

@@ -179,18 +179,22 @@ func (r *recipe) has(cluster registry.ClusterID) bool {
 }
 
 // likeness returns what a set is compiled from: of a service, one that stands for all
-// that share the set.
+// that share the set. It is drained as they are, whatever has become of its own drains.
 func (r *recipe) likeness(v *registry.View) lookup.Likeness {
 	if !r.service {
 		return lookup.OfGateways(v, r.members[0].cluster, r.gateway)
 	}
 	e := &registry.Entry{Key: r.key}
+	drains := map[registry.ClusterID]bool{}
 	for _, m := range r.members {
+		if m.drained != notDrained {
+			drains[m.cluster] = m.drained == forceDrained
+		}
 		record := &registry.Record{Cluster: m.cluster, Service: registry.Service{Key: r.key}, Total: 1}
 		if m.serving {
 			record.Serving = 1
 		}
 		e.Records = append(e.Records, record)
 	}
-	return lookup.OfEntry(v, e, "")
+	return lookup.OfEntry(v.SupposeDrained(r.key.Labels(), drains), e, "")
 }

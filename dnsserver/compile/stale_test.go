@@ -1,11 +1,13 @@
 package compile_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+	"pgregory.net/rapid"
 
 	"github.com/seamark-mesh/seamark/dnsserver/compile"
 	"github.com/seamark-mesh/seamark/dnsserver/lookup/lookuptest"
@@ -56,13 +58,14 @@ func said(table *compile.Table, name string, qtype uint16, options ...byte) stri
 func TestSetOutlivesTheServiceItWasMadeFrom(t *testing.T) {
 	t.Parallel()
 	f := newFollower()
-	for _, id := range []registry.ClusterID{"amber", "bronze"} {
-		f.world.Cluster(id, lookuptest.Gateway("gw", 1, 80, map[registry.ClusterID]string{"amber": "192.0.2.1", "bronze": "192.0.2.2"}[id]))
-		for _, name := range []string{"first", "second"} {
+	f.world.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.1"))
+	f.world.Cluster("bronze", lookuptest.Gateway("gw", 1, 80, "192.0.2.2"))
+	for _, name := range []string{"first", "second"} {
+		for _, id := range []registry.ClusterID{"amber", "bronze"} {
 			f.world.Service(id, "lab", name, lookuptest.Instance("i", registry.Passing, "1"))
 		}
+		f.table()
 	}
-	f.table()
 	f.world.Order(registry.Order{Kind: registry.OrderDrain, Target: "first.lab.amber", Force: true})
 	f.table()
 	f.world.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.9"))
@@ -73,6 +76,46 @@ func TestSetOutlivesTheServiceItWasMadeFrom(t *testing.T) {
 	if got := said(table, "first.lab.svc.mesh.internal.", dns.TypeA); strings.Contains(got, "192.0.2.9") || !strings.Contains(got, "192.0.2.2") {
 		t.Errorf("first, drained in amber, is answered with\n%s", got)
 	}
+}
+
+// TestDrainedServicesThatShareSets takes a few services that are answered alike through
+// drains of single ones, of clusters and of gateways, and through what compiles their
+// sets anew.
+func TestDrainedServicesThatShareSets(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFollower()
+		clusters, names := []registry.ClusterID{"amber", "bronze"}, []string{"a", "b", "c"}
+		for _, name := range names {
+			for n, id := range clusters {
+				f.world.Cluster(id, lookuptest.Gateway("gw", 1, 80, fmt.Sprint("192.0.2.20", n)))
+				f.world.Service(id, "lab", name, lookuptest.Instance("i", registry.Passing, "1"))
+			}
+			f.table()
+		}
+		for step := range rapid.IntRange(5, 30).Draw(t, "steps") {
+			cluster, name := rapid.SampledFrom(clusters).Draw(t, "cluster"), rapid.SampledFrom(names).Draw(t, "name")
+			target := rapid.SampledFrom([]string{string(cluster), "gw." + string(cluster), name + ".lab." + string(cluster), name + ".lab." + string(cluster)}).Draw(t, "target")
+			switch rapid.IntRange(0, 5).Draw(t, "what") {
+			case 0:
+				f.world.Cluster(cluster, lookuptest.Gateway("gw", 1, 80, fmt.Sprint("192.0.2.", step+1)))
+			case 1:
+				f.world.State(cluster, rapid.SampledFrom([]registry.Liveness{registry.Up, registry.Stale}).Draw(t, "state"))
+			case 2:
+				f.world.Service(cluster, "lab", name, lookuptest.Instance("i", rapid.SampledFrom([]registry.Health{registry.Passing, registry.Critical}).Draw(t, "health"), "1"))
+			default:
+				f.world.Order(registry.Order{
+					Kind: registry.OrderDrain, Target: target, Force: rapid.Bool().Draw(t, "force"), Lifted: rapid.Bool().Draw(t, "lifted"),
+				})
+			}
+			table := f.table()
+			for _, name := range names {
+				for _, above := range []string{"svc", "amber.cluster", "bronze.cluster"} {
+					compare(t, table, question(name+".lab."+above+".mesh.internal.", dns.TypeA, opt(1232, false)...), 0)
+				}
+			}
+		}
+	})
 }
 
 // What may no longer hold is said on the fast path too: nothing that fails makes
@@ -96,6 +139,35 @@ func TestStaleAnswersTakeTheFastPath(t *testing.T) {
 	query := question("web.lab.svc.mesh.internal.", dns.TypeA, opt(1232, false)...)
 	if n := testing.AllocsPerRun(100, func() { table.Reply(out, query, &terms) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestDrainOfAServiceMovesItsNamesOnly: it compiled everything anew.
+func TestDrainOfAServiceMovesItsNamesOnly(t *testing.T) {
+	t.Parallel()
+	f := newFollower()
+	f.world.Cluster("amber", lookuptest.Gateway("gw", 1, 80, "192.0.2.1"))
+	for n := range 500 {
+		f.world.Service("amber", "lab", fmt.Sprint("s", n), lookuptest.Instance("i", registry.Passing, "1"))
+	}
+	before := f.table()
+	all := before.SharedShards(before)
+	drain := registry.Order{Kind: registry.OrderDrain, Target: "s7.lab.amber", Force: true}
+	f.world.Order(drain)
+	drained := f.table()
+	if got := said(drained, "s7.lab.svc.mesh.internal.", dns.TypeA); got == "" || strings.Contains(got, "192.0.2.1") {
+		t.Errorf("drained, it is answered with\n%s", got)
+	}
+	drain.Lifted = true
+	f.world.Order(drain)
+	lifted := f.table()
+	if got := said(lifted, "s7.lab.svc.mesh.internal.", dns.TypeA); !strings.Contains(got, "192.0.2.1") {
+		t.Errorf("no more drained, it is answered with\n%s", got)
+	}
+	for _, after := range []*compile.Table{drained, lifted} {
+		if shared := after.SharedShards(before); shared < all-2 { // the service has two names
+			t.Errorf("%d of %d shards are as they were", shared, all)
+		}
 	}
 }
 
