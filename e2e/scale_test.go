@@ -12,10 +12,11 @@ import (
 // already: all of them are answered. Nothing runs beside it, for it keeps both
 // processors busy.
 func TestManyServicesAtStart(t *testing.T) {
-	for kind, count := range map[string]int{"consul": 5000, "nacos": 1000, "file": 5000} {
+	const count = 5000
+	for kind, open := range registries {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			r := registries[kind](t)
+			r := open(t)
 			m := newMesh(t)
 			r.fill(t, "bulk", count)
 			began := time.Now()
