@@ -240,3 +240,21 @@ func TestStoodTellsWhatCouldNotBeUsed(t *testing.T) {
 		}
 	}
 }
+
+// A cluster that has been silent for days said all that stands of it long ago, and what could
+// not be used of it too.
+func TestStoodTellsWhatASilentClusterSaidLast(t *testing.T) {
+	t.Parallel()
+	m := newMesh(3, 3)
+	m.start()
+	m.hours(30, true)
+	m.lost = len(m.all)
+	m.hours(30, true)
+	bad := m.raw(m.now, "mesh.v1.c2.svc.shop.orders", nil, []byte("not JSON"))
+	m.agents[2].dead = true
+	m.hours(108, true)
+	stood, err := StoodAt(t.Context(), &m.tape, m.moment(uint64(len(m.all))), registry.ServiceKey{})
+	if err != nil || len(stood.Unused) != 1 || stood.Unused[0].Sequence != bad || stood.Unused[0].Reason != "not-json" {
+		t.Errorf("of no use are %+v, %v; want #%d", stood.Unused, err, bad)
+	}
+}

@@ -173,6 +173,11 @@ func (w *witness) readTrees(ctx context.Context, h History, span Span, to uint64
 	for _, m := range last {
 		w.f.take(m)
 	}
+	for fact, u := range other.f.unused {
+		if u.Sequence > w.f.unused[fact].Sequence {
+			w.f.unused[fact] = u
+		}
+	}
 	return other, nil
 }
 
