@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +21,7 @@ import (
 	"github.com/seamark-mesh/seamark/registry/checkpoint"
 	"github.com/seamark-mesh/seamark/registry/stream"
 	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
+	"github.com/seamark-mesh/seamark/sync/edge"
 )
 
 // zoneTTL is what node.watch expects of the zone record.
@@ -164,15 +169,31 @@ func TestStartFromACheckpoint(t *testing.T) {
 	}
 }
 
-// Whatever befalls connections, nothing is left behind, here and on the server.
+// Whatever befalls the connections of a replica that probes and observes, and of an agent,
+// nothing is left behind, here and on the server.
 func TestAHundredReconnectsLeaveNothingBehind(t *testing.T) {
 	s := streamtest.Start(t)
 	direct := streamtest.Connect(t, s)
 	proxy := streamtest.NewProxy(t, s.ClientURL())
-	n := startNode(t, proxy.URL(), "")
+	n := startNodeWith(t, proxy.URL(), "", "probes: {vantage: near, interval: 1s, timeout: 500ms, allow: [127.0.0.0/8]}\n")
 	n.setTTL(t, direct)
-	startAgent(t, s, "amber", newSource("web"))
+	agent, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{proxy.URL()}, Name: "agent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	startAgentOn(t, agent, "amber", edge.Settings{Gateways: []registry.Gateway{gatewayHere(t)}}, newSource("web"))
 	streamtest.Eventually(t, 20*time.Second, "it is served", func() bool { return serves(n.store.View(), "amber", "web") })
+	streamtest.Eventually(t, 20*time.Second, "an observer leads", func() bool { return n.store.View().Observer().Epoch > 0 })
+	probed, seen := context.WithTimeout(t.Context(), 20*time.Second)
+	defer seen()
+	_ = direct.WatchProbes(probed, func(r registry.ProbeReport, _, _ time.Time) {
+		if r.Vantage == registry.VantagePrefix+"near" && len(r.Gateways) == 1 && r.Gateways[0].Reached {
+			seen()
+		}
+	})
+	if errors.Is(probed.Err(), context.DeadlineExceeded) {
+		t.Fatal("nobody reports that the gateway is reached")
+	}
 	defer n.watch(t, map[string]registry.ClusterID{"web": "amber"})()
 	count := func() (goroutines, connections, consumers int) {
 		varz, err := s.Jsz(&server.JSzOptions{Streams: true})
@@ -185,7 +206,7 @@ func TestAHundredReconnectsLeaveNothingBehind(t *testing.T) {
 	goroutines, connections, consumers := count()
 	for range 100 {
 		proxy.Cut()
-		streamtest.Eventually(t, 10*time.Second, "the loss is noticed", func() bool { return s.NumClients() < connections })
+		streamtest.Eventually(t, 10*time.Second, "both losses are noticed", func() bool { return s.NumClients() < connections-1 })
 		proxy.Heal()
 		streamtest.Eventually(t, 10*time.Second, "it is back", func() bool { return s.NumClients() >= connections })
 	}
@@ -196,6 +217,31 @@ func TestAHundredReconnectsLeaveNothingBehind(t *testing.T) {
 		g, c, k := count()
 		return g <= goroutines+5 && c <= connections && k <= consumers+1
 	})
+}
+
+// gatewayHere is a gateway that accepts connections until the test ends.
+func gatewayHere(t *testing.T) registry.Gateway {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close() //nolint:errcheck // that it was accepted is all that a probe wants
+		}
+	})
+	t.Cleanup(func() {
+		l.Close() //nolint:errcheck // it was only listening
+		wg.Wait()
+	})
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	return registry.Gateway{Name: "gw-1", Addresses: []netip.Addr{at.Addr()}, Ports: map[string]int{"http": int(at.Port())}, Weight: 1}
 }
 
 func TestACheckpointThatCanNotBeUsed(t *testing.T) {

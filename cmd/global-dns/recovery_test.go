@@ -32,12 +32,19 @@ type node struct {
 	stop    func()
 }
 
+// startNode starts one that neither probes nor observes.
 func startNode(t *testing.T, url, path string) *node {
+	t.Helper()
+	return startNodeWith(t, url, path, "probes: {enabled: false}\nobserver: {enabled: false}\n")
+}
+
+// startNodeWith starts one with this configuration besides.
+func startNodeWith(t *testing.T, url, path, configuration string) *node {
 	t.Helper()
 	n := &node{store: &registry.Store{}, log: &bytes.Buffer{}}
 	n.guard = &locked{to: n.log}
 	logger := slog.New(slog.NewTextHandler(n.guard, nil))
-	c := mustLoad(t, "probes: {enabled: false}\nobserver: {enabled: false}\n")
+	c := mustLoad(t, configuration)
 	c.NATS.Servers, c.Checkpoint.Path, c.Checkpoint.Interval = []string{url}, config.Path(path), 200*time.Millisecond
 	metrics := prometheus.NewRegistry()
 	conn := &connection{
@@ -159,11 +166,16 @@ func (s *source) Read(context.Context) (registry.Snapshot, error) {
 
 func startAgent(t *testing.T, s *server.Server, cluster registry.ClusterID, from *source) (stop func()) {
 	t.Helper()
-	c := streamtest.Connect(t, s)
+	return startAgentOn(t, streamtest.Connect(t, s), cluster, edge.Settings{}, from)
+}
+
+// startAgentOn starts an agent on a connection, which is closed when it stops.
+func startAgentOn(t *testing.T, c *stream.Conn, cluster registry.ClusterID, settings edge.Settings, from *source) (stop func()) {
+	t.Helper()
 	a, err := edge.New(edge.Config{
 		Cluster: cluster, Agent: "agent", Version: "test", Source: "test", Logger: slog.New(slog.DiscardHandler),
 		Timing: edge.Timing{Renew: 500 * time.Millisecond, Lapse: 2 * time.Second, Compare: 5 * time.Second},
-	}, edge.Settings{}, from, c.Writer(registry.Writer(cluster)))
+	}, settings, from, c.Writer(registry.Writer(cluster)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,6 +308,7 @@ func (h *harbour) restore(t *testing.T, from string) {
 // registered is missing for a moment, the sequence never goes back, what the operator
 // said stands, and in the end both replicas are equal, without anybody's help.
 func TestTheAnswersOutliveTheStream(t *testing.T) {
+	t.Parallel()
 	for name, lose := range map[string]func(t *testing.T, h *harbour){
 		"deleted": func(t *testing.T, h *harbour) { h.delete(t) },
 		"deleted, while something changes": func(t *testing.T, h *harbour) {
