@@ -3,10 +3,18 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seamark-mesh/seamark/e2e/servers"
+	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // diagnosis is what seamark doctor -o json prints.
@@ -107,8 +115,12 @@ func TestDoctor(t *testing.T) {
 		if d.code != 0 && d.Status == "Healthy" || len(d.Findings) < 35 {
 			t.Errorf("it exits with %d and has %d findings:\n%s", d.code, len(d.Findings), d.text)
 		}
-		if err := d.lacks("clusters/standbys", "Healthy", "amber: one agent leads, 1 stand"); err != nil {
-			t.Error(err)
+		for _, err := range []error{
+			d.lacks("clusters/standbys", "Healthy", "amber: one agent leads, 1 stand"), d.lacks("readers/checkpoint", "Healthy", leader.http+" keeps no checkpoint"),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
 		}
 		table, _ := o.seamark(t, "doctor", "--only", "nats", "--server", "http://"+o.http)
 		if !strings.Contains(table, "CATEGORY") || !strings.Contains(table, "answers in") || strings.Contains(table, "clusters") {
@@ -144,6 +156,7 @@ func TestDoctor(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a checkpoint that can't be written", func(t *testing.T) { testDoctorCheckpoint(t, o) })
 	t.Run("a gateway closed", func(t *testing.T) {
 		_ = bronzeListens.Close()
 		d := o.sees(t, 60*time.Second, "gateways/reached", "Critical", "bronze/gw-1 is not reached")
@@ -189,6 +202,9 @@ func TestDoctor(t *testing.T) {
 	t.Run("an agent killed", func(t *testing.T) {
 		o.sees(t, 60*time.Second, "readers/ready", "Healthy", "2 replicas")
 		second.kill()
+		if err := o.doctor(t, agents...).lacks("clusters/standbys", "Warning", "amber: of the agents that were asked none stands by"); err != nil {
+			t.Error(err)
+		}
 		agent.kill()
 		o.sees(t, 60*time.Second, "clusters/agents", "Critical", "amber: the agent")
 		o.sees(t, 60*time.Second, "clusters/state", "Warning", "amber: stale", agents...)
@@ -212,6 +228,49 @@ func TestDoctor(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	t.Run("the streams lost", func(t *testing.T) { // amber's agent is dead: nobody says again what it said
+		conn, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{o.nats.URL}, Name: "e2e", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		js, err := jetstream.New(conn.NATS())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{stream.EventsStream, stream.LeaseStream} {
+			if err := js.DeleteStream(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.sees(t, 90*time.Second, "clusters/inherited", "Warning", "from before the stream was lost")
+	})
+}
+
+// testDoctorCheckpoint takes away the room for one replica's checkpoint.
+func testDoctorCheckpoint(t *testing.T, o *observed) {
+	path := filepath.Join(t.TempDir(), "zone.checkpoint")
+	ports, err := servers.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dns, http := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+	d := startDaemon(t, "global-dns", o.write(t, "global-dns-kept.yaml", map[string]any{
+		"zone": map[string]any{"name": "mesh.internal."}, "nats": map[string]any{"servers": []string{o.nats.URL}},
+		"dns": map[string]any{"listen": []string{dns}}, "http": http, "probes": map[string]any{"enabled": false}, "observer": map[string]any{"enabled": false},
+		"checkpoint": map[string]any{"path": path, "interval": "1s"},
+	}))
+	defer d.kill()
+	asked := []string{"--only", "readers", "--server", "http://" + http}
+	o.sees(t, 30*time.Second, "readers/checkpoint", "Healthy", "1 checkpoint is young", asked...)
+	if err := os.MkdirAll(filepath.Join(path+".tmp", "in the way"), 0o700); err != nil { // of what is written first
+		t.Fatal(err)
+	}
+	if out, code := o.seamark(t, "drain", "amber", "--for", "30m", "--reason", "test"); code != 0 { // something to write
+		t.Fatal(out)
+	}
+	o.sees(t, 30*time.Second, "readers/checkpoint", "Warning", http+" can write no checkpoint", asked...)
+	o.must(t, "", "undrain", "amber")
 }
 
 // bulk is how many services bronze has besides: a brake needs more than ten.
