@@ -159,12 +159,15 @@ func (v *View) gateways(r *ClusterRecord, c *Candidate) (usable []Gateway, reach
 		return found
 	}
 	drained := func(g Gateway) bool { return v.DrainedGateway(r.Cluster, g.Name) != nil }
+	forced := func(g Gateway) bool { return v.DrainedGateway(r.Cluster, g.Name).Force }
 	open := r.Gateways
 	if v.orders != nil && len(v.orders.gateways) > 0 && slices.ContainsFunc(open, drained) {
 		open = slices.DeleteFunc(slices.Clone(open), drained)
-		if len(open) == 0 {
-			c.Order = v.DrainedGateway(r.Cluster, r.Gateways[0].Name)
-			open = r.Gateways
+		if len(open) == 0 { // none is left but those that may be answered with for want of others
+			if open = slices.DeleteFunc(slices.Clone(r.Gateways), forced); len(open) == 0 {
+				open = r.Gateways
+			}
+			c.Order = v.DrainedGateway(r.Cluster, open[0].Name)
 		}
 	}
 	if !slices.ContainsFunc(open, failing) {

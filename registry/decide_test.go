@@ -3,6 +3,7 @@ package registry_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,6 +179,9 @@ func TestGatewaysThatFailAreLeftOut(t *testing.T) {
 		{"one of each", []string{"gw-1"}, []string{"gw-2"}, []string{"gw-1"}, true, true},
 		{"all fail", []string{"gw-1", "gw-2"}, nil, []string{"gw-1", "gw-2"}, true, true},
 		{"all drained", nil, []string{"gw-1", "gw-2"}, []string{"gw-1", "gw-2"}, false, true},
+		{"all drained, the first by force", nil, []string{"!gw-1", "gw-2"}, []string{"gw-2"}, false, true},
+		{"all drained, the second by force", nil, []string{"gw-1", "!gw-2"}, []string{"gw-1"}, false, true},
+		{"all drained by force", nil, []string{"!gw-1", "!gw-2"}, nil, false, false},
 		{"unknown ones", []string{"gw-9"}, []string{"gw-8"}, []string{"gw-1", "gw-2"}, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -195,8 +199,9 @@ func TestGatewaysThatFailAreLeftOut(t *testing.T) {
 			e.State = &registry.StateRecord{Cluster: "amber", State: registry.Up, Failing: c.failing}
 			history.put("state", e)
 			for _, g := range c.drain {
+				g, force := strings.CutPrefix(g, "!")
 				history.put("drain", registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &registry.Order{
-					Kind: registry.OrderDrain, Target: registry.DrainTarget("amber", g, registry.Labels{}),
+					Kind: registry.OrderDrain, Target: registry.DrainTarget("amber", g, registry.Labels{}), Force: force,
 				}})
 			}
 			v := at(history.messages)
@@ -210,6 +215,25 @@ func TestGatewaysThatFailAreLeftOut(t *testing.T) {
 				t.Fatalf("answered with %v (in %t, kept %t, %q), want %v", names, got.In, got.Kept, got.Reason, c.want)
 			}
 		})
+	}
+}
+
+// The drain of a service by force was not obeyed while its cluster was drained without.
+func TestADrainByForceCountsBesideOneWithout(t *testing.T) {
+	t.Parallel()
+	for _, force := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
+		history := newStream()
+		situation{serving: true, state: registry.Up}.tell(history, "amber")
+		for n, labels := range []registry.Labels{{}, keys[0].Labels()} {
+			history.put("drain", registry.Event{Kind: registry.KindOrder, Writer: registry.Operator, Order: &registry.Order{
+				Kind: registry.OrderDrain, Target: registry.DrainTarget("amber", "", labels), Force: force[n],
+			}})
+		}
+		v := at(history.messages)
+		entry, _ := v.Service(keys[0])
+		if got := v.Decide(entry)[0]; got.In == (force[0] || force[1]) {
+			t.Errorf("cluster by force %v, service by force %v: in %v (%s)", force[0], force[1], got.In, got.Reason)
+		}
 	}
 }
 

@@ -244,16 +244,13 @@ func (v *View) Left(id ClusterID) *StandingOrder {
 	return v.orders.left[id]
 }
 
-// Drained returns the drain that takes a service of a cluster out of the answers,
-// the cluster's own before the service's; nil when there is none.
+// Drained returns the drain that takes a service of a cluster out of the answers: one by
+// force first, then the cluster's own before the service's; nil when there is none.
 func (v *View) Drained(id ClusterID, labels Labels) *StandingOrder {
 	if v.orders == nil {
 		return nil
 	}
-	if o := v.orders.clusters[id]; o != nil {
-		return o
-	}
-	return v.orders.services[serviceAt{id, labels}]
+	return v.orders.clusters[id].or(v.orders.services[serviceAt{id, labels}])
 }
 
 // DrainedService returns the drain of one service in a cluster, whether or not the
