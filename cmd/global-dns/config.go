@@ -25,6 +25,7 @@ type Config struct {
 	Checkpoint Checkpoint
 	Archive    Archive
 	Stale      Stale
+	Linger     time.Duration // from SIGTERM until it stops answering
 	Signing    signing.Section
 	Verify     Verify
 	HTTP       string // address to listen on
@@ -57,6 +58,7 @@ type document struct {
 	Archive        Archive         `yaml:"archive"`
 	ReadyWhenStale bool            `yaml:"ready_when_stale" default:"true" help:"be ready while cut off from NATS: the answers stand, marked as stale"`
 	MaxStale       time.Duration   `yaml:"max_stale" default:"0s" help:"time of being cut off from NATS beyond which it is not ready; 0 for no limit"`
+	ShutdownDelay  time.Duration   `yaml:"shutdown_delay" default:"0s" help:"how long it goes on answering after SIGTERM, while /readyz says 503"`
 	HTTP           string          `yaml:"http" default:"127.0.0.1:8080" help:"address for /healthz, /readyz, /metrics and /v1"`
 }
 
@@ -99,6 +101,7 @@ func Reloadable(old, new Config) (changedFixed []string) {
 		{"verify", old.Verify, new.Verify},
 		{"archive", old.Archive, new.Archive},
 		{"ready_when_stale or max_stale", old.Stale, new.Stale},
+		{"shutdown_delay", old.Linger, new.Linger},
 		{"observer.enabled", old.Observer.Enabled, new.Observer.Enabled},
 		{"http", old.HTTP, new.HTTP},
 	} {

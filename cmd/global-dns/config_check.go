@@ -12,6 +12,9 @@ const (
 	minHistoryBytes = 64 << 20
 )
 
+// maxShutdownDelay is longer than any load balancer needs to notice.
+const maxShutdownDelay = time.Minute
+
 // config checks the document and gives its values their types.
 func (d *document) config(r *config.Report) Config {
 	d.NATS.Check(r, "nats")
@@ -23,6 +26,9 @@ func (d *document) config(r *config.Report) Config {
 	d.Archive.check(r, d.Streams.HistoryAge)
 	stale := Stale{Ready: d.ReadyWhenStale, MaxStale: d.MaxStale}
 	stale.check(r)
+	if d.ShutdownDelay < 0 || d.ShutdownDelay > maxShutdownDelay {
+		r.Add("shutdown_delay", "%v is not within 0s and %v", d.ShutdownDelay, maxShutdownDelay)
+	}
 	config.CheckListen(r, "http", d.HTTP)
 	s := d.Streams
 	if s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5 {
@@ -35,7 +41,7 @@ func (d *document) config(r *config.Report) Config {
 		r.Add("streams.history_bytes", "%d bytes would cut the history short; write at least 64MiB, or 0 for no guard", s.HistoryBytes)
 	}
 	return Config{
-		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, Probes: d.Probes, Observer: d.Observer, Checkpoint: d.Checkpoint, Archive: d.Archive, Stale: stale, Signing: d.Signing, Verify: d.Verify, HTTP: d.HTTP,
+		Zone: d.Zone.Record(r), NATS: d.NATS, DNS: d.DNS, Probes: d.Probes, Observer: d.Observer, Checkpoint: d.Checkpoint, Archive: d.Archive, Stale: stale, Linger: d.ShutdownDelay, Signing: d.Signing, Verify: d.Verify, HTTP: d.HTTP,
 		Streams: Streams{Manage: s.Manage, Replicas: s.Replicas, HistoryAge: s.HistoryAge, HistoryBytes: int64(s.HistoryBytes)},
 	}
 }

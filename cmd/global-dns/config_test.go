@@ -68,6 +68,7 @@ checkpoint: {path: /var/lib/seamark/mesh, interval: 10s, max_age: 1h, ready_afte
 archive: {path: /var/lib/seamark/archive, segment_bytes: 16MiB, retention_age: 8760h, retention_bytes: 1GiB}
 ready_when_stale: false
 max_stale: 1h
+shutdown_delay: 5s
 http: 127.0.0.1:8088
 `
 
@@ -101,6 +102,7 @@ func TestConfig(t *testing.T) {
 		Archive: Archive{Path: "/var/lib/seamark/archive", SegmentBytes: 16 << 20, RetentionAge: 8760 * time.Hour, RetentionBytes: 1 << 30},
 		Verify:  Verify{Policy: verifyOff},
 		Stale:   Stale{MaxStale: time.Hour},
+		Linger:  5 * time.Second,
 		HTTP:    "127.0.0.1:8088",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
@@ -233,7 +235,8 @@ func TestReloadable(t *testing.T) {
 		"observer: {enabled: false→observer: {enabled: true": {"observer.enabled"},
 		"interval: 10s→interval: 11s":                        {"checkpoint"},
 		"max_stale: 1h→max_stale: 2h":                        {"ready_when_stale or max_stale"},
-		"8088→8089":                                          {"http"},
+		"shutdown_delay: 5s→shutdown_delay: 6s":              {"shutdown_delay"},
+		"8088→8089": {"http"},
 	} {
 		from, to, _ := strings.Cut(change, "→")
 		yaml := strings.Replace(everything, from, to, 1)

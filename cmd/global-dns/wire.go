@@ -84,7 +84,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	}
 	metrics.MustRegister(newFastPath(dns.Counts))
 	server, err := proc.Listen(ctx, proc.HTTPConfig{
-		Address: c.HTTP, Ready: followed.Ready, ReadyText: readyText(store), Metrics: metrics, Logger: p.Logger,
+		Address: c.HTTP, Ready: readyUntil(ctx, followed.Ready), ReadyText: readyText(store), Metrics: metrics, Logger: p.Logger,
 		Routes: map[string]http.Handler{"/v1/": api.New(api.Config{
 			Views: store, Leases: followed, Observer: conn.observing.status, Resolve: resolve, Version: proc.Version(), Zone: c.Zone.Name,
 			Audit: conn.audit(), Checkpoint: kept.status(followed), Archive: conn.archiving.status,
@@ -93,7 +93,9 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	if err != nil {
 		return err
 	}
-	return proc.Run(ctx, p.Logger, grace,
+	lingering, stop := proc.Linger(ctx, c.Linger)
+	defer stop()
+	return proc.Run(lingering, p.Logger, grace,
 		proc.Part{Name: "http", Run: server.Run},
 		proc.Part{Name: "dns", Run: func(ctx context.Context) error {
 			return proc.Hint(dns.Run(ctx), "another program may use the port, or a port below 1024 needs the right to bind it; change dns.listen")
@@ -104,6 +106,16 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 			return p.Reloads(ctx, func(why string) { w.reload(p, why) })
 		}},
 	)
+}
+
+// readyUntil says that it is not ready once ctx has ended.
+func readyUntil(ctx context.Context, ready func() error) func() error {
+	return func() error {
+		if ctx.Err() != nil {
+			return errors.New("it is stopping")
+		}
+		return ready()
+	}
 }
 
 // resolve answers for the HTTP API.
