@@ -22,7 +22,11 @@ type experiment struct {
 	inject    func(t *testing.T, c *chaos) (lift func())
 }
 
-const none = -1 // no replica is held up
+// Who is held up, besides the replicas by their number.
+const (
+	none        = -1 // no replica
+	theObserver = -2 // the replica that is the observer when the fault is injected
+)
 
 // experiments are all, in the order in which they are made.
 func experiments() []experiment {
@@ -41,7 +45,7 @@ func experiments() []experiment {
 		{"agent frozen, standby there", "SIGSTOP of the leading agent of amber, SIGCONT after 14 s", 0, 14 * time.Second, 20 * time.Second, held(none, true, "amber"), freezeAgent("amber")},
 		{"global-dns killed", "kill -9 of the first replica, started again after 2 s", 2 * time.Second, 2 * time.Second, 20 * time.Second, held(0, false), killReplica(0)},
 		{"global-dns frozen", "SIGSTOP of the second replica, SIGCONT after some seconds", 3 * time.Second, 6 * time.Second, 20 * time.Second, held(1, false), freezeReplica(1)},
-		{"observer killed", "kill -9 of the replica that is the observer, started again after 14 s", 0, 14 * time.Second, 30 * time.Second, held(none, false, everywhere...), killObserver},
+		{"observer killed", "kill -9 of the replica that is the observer, started again after 14 s", 0, 14 * time.Second, 30 * time.Second, held(theObserver, false), killObserver},
 		{"NATS node killed", "kill -9 of the server that leads the stream of events, started again after some seconds", 3 * time.Second, 5 * time.Second, 30 * time.Second, held(none, false, everywhere...), killNode},
 		{"NATS node frozen", "SIGSTOP of the server that leads the stream of events, SIGCONT after 25 s", 0, 25 * time.Second, 40 * time.Second, held(none, false, everywhere...), freezeNode},
 		{"NATS away", "kill -9 of all three servers, started again after 8 s", 0, 8 * time.Second, 60 * time.Second, held(none, false, everywhere...), killNATS},
@@ -96,7 +100,12 @@ func freezeReplica(n int) func(*testing.T, *chaos) func() {
 	return func(t *testing.T, c *chaos) func() { return freeze(t, c.replicas[n].daemon) }
 }
 
-func killObserver(t *testing.T, c *chaos) func() {
+// killObserver kills the replica that [chaos.try] has found to be the observer.
+func killObserver(t *testing.T, c *chaos) func() { return killReplica(c.observer)(t, c) }
+
+// leadingReplica returns which replica is the observer.
+func (c *chaos) leadingReplica(t *testing.T) int {
+	t.Helper()
 	leading := none
 	c.eventually(t, 30*time.Second, "a replica is the observer", func() error {
 		for n, r := range c.replicas {
@@ -108,7 +117,7 @@ func killObserver(t *testing.T, c *chaos) func() {
 		}
 		return fmt.Errorf("none is")
 	})
-	return killReplica(leading)(t, c)
+	return leading
 }
 
 func killNode(t *testing.T, c *chaos) func() {

@@ -33,6 +33,7 @@ type chaos struct {
 	js       jetstream.JetStream
 	truth    *truth
 	plan     chaosPlan
+	observer int         // the replica that was it when a fault was injected that asks for it
 	forgot   atomic.Bool // the history was lost, and with it what once was: a name without instances is unknown
 }
 

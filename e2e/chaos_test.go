@@ -112,6 +112,10 @@ func (c *chaos) try(t *testing.T, e experiment, w *watcher3, serials *serialWatc
 	pause(t.Context(), time.Second)
 	changes := c.truth.count()
 	held := e.held
+	if held.replica == theObserver {
+		c.observer = c.leadingReplica(t)
+		held.replica = c.observer
+	}
 	held.begun = time.Now()
 	before = w.disturb(&held)
 	lift := e.inject(t, c)
