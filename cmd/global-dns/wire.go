@@ -64,6 +64,7 @@ func run(ctx context.Context, c Config, p *proc.Process) error {
 	observed := newObserver(metrics)
 	store := &registry.Store{}
 	conn := &connection{config: c, logger: p.Logger, probes: newProbes(c.Probes, store, metrics, p.Logger)}
+	conn.remembered.kept.path, conn.remembered.kept.logger = string(c.Archive.Path), p.Logger
 	conn.observing = newObserving(c.Observer, store, metrics, p.Logger)
 	conn.losses = newLosses(metrics)
 	conn.unverified = newUnverified(metrics)
