@@ -131,10 +131,11 @@ func (k recovery) Begin(ctx context.Context, known replica.Place) (replica.Begin
 func (k recovery) Stands(ctx context.Context, at replica.Place) (bool, error) {
 	var stands bool
 	err := k.call(ctx, "look again", false, func() error { stands = k.world.stream.stands(at); return nil })
-	if err != nil { // it may still take effect
+	if err != nil || !stands { // then it is tried again
+		k.tried["follow"].ended = time.Now()
 		return false, err
 	}
-	return stands, nil
+	return true, nil
 }
 
 // stands reports whether the stream is the one of which a place was known.
