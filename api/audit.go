@@ -25,8 +25,8 @@ type Audit struct {
 	Log func(context.Context, AuditLog) iter.Seq2[any, error]
 	// At tells what stood: of one service, or (zero key) of at most limit services.
 	At func(ctx context.Context, at string, key registry.ServiceKey, limit int) (any, error)
-	// Diff tells what differs between two moments, of one service or (zero key) of all.
-	Diff func(ctx context.Context, from, to string, key registry.ServiceKey) (any, error)
+	// Diff tells at most limit differences between two moments, of one service or (zero key) of all.
+	Diff func(ctx context.Context, from, to string, key registry.ServiceKey, limit int) (any, error)
 	// Blame tells which event put everything in a service's answer there.
 	Blame func(ctx context.Context, at string, key registry.ServiceKey) (any, error)
 	// Resolve tells what DNS would have answered.
@@ -62,7 +62,7 @@ const (
 	auditEntries      = 100 // that are told when no limit is given
 	auditEntriesMost  = 10_000
 	auditBytes        = 16 << 20 // of the entries, as text; a single one may be larger
-	auditServices     = 1_000    // likewise, of what stood
+	auditServices     = 1_000    // likewise, of what stood, and of differences
 	auditServicesMost = 10_000
 	auditTime         = 30 * time.Second // for one question
 	auditWait         = 5 * time.Second  // for the question before it
@@ -246,11 +246,15 @@ func (a *auditor) at(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *auditor) diff(w http.ResponseWriter, r *http.Request) {
-	if !checkQuery(w, r, "from", "to", "service") {
+	if !checkQuery(w, r, "from", "to", "service", "limit") {
 		return
 	}
 	query := r.URL.Query()
 	key, ok := serviceParameter(w, query, false)
+	if !ok {
+		return
+	}
+	limit, ok := numberParameter(w, query, "limit", auditServices, auditServicesMost)
 	if !ok {
 		return
 	}
@@ -259,7 +263,7 @@ func (a *auditor) diff(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.ask(w, r, a.weight(key), func(ctx context.Context) (any, error) {
-		return a.audit.Diff(ctx, query.Get("from"), query.Get("to"), key)
+		return a.audit.Diff(ctx, query.Get("from"), query.Get("to"), key, limit)
 	})
 }
 

@@ -57,8 +57,10 @@ func (h *history) audit() *Audit {
 				}
 			}
 		},
-		At:      func(ctx context.Context, _ string, _ registry.ServiceKey, _ int) (any, error) { return h.answer(ctx) },
-		Diff:    func(ctx context.Context, _, _ string, _ registry.ServiceKey) (any, error) { return h.answer(ctx) },
+		At: func(ctx context.Context, _ string, _ registry.ServiceKey, _ int) (any, error) { return h.answer(ctx) },
+		Diff: func(ctx context.Context, _, _ string, _ registry.ServiceKey, _ int) (any, error) {
+			return h.answer(ctx)
+		},
 		Blame:   func(ctx context.Context, _ string, _ registry.ServiceKey) (any, error) { return h.answer(ctx) },
 		Resolve: func(ctx context.Context, _, _, _ string) (any, error) { return h.answer(ctx) },
 	}

@@ -8,7 +8,7 @@
 //	GET /v1/resolve?name=&type=            with &at= as /v1/audit/resolve
 //	GET /v1/audit/log?cluster=&service=&kind=&since=&until=&limit=&newest=
 //	GET /v1/audit/at?at=&service=&limit=
-//	GET /v1/audit/diff?from=&to=&service=
+//	GET /v1/audit/diff?from=&to=&service=&limit=
 //	GET /v1/audit/blame?service=&at=
 //	GET /v1/audit/resolve?at=&name=&type=
 //

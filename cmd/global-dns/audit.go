@@ -87,8 +87,12 @@ func (c *connection) audit() *api.Audit {
 				return s, err
 			})
 		},
-		Diff: func(ctx context.Context, from, to string, key registry.ServiceKey) (any, error) {
-			return answer(ctx, c, func(a auditing.Asker) (auditing.Difference, error) { return a.Diff(ctx, from, to, key) })
+		Diff: func(ctx context.Context, from, to string, key registry.ServiceKey, limit int) (any, error) {
+			return answer(ctx, c, func(a auditing.Asker) (auditing.Difference, error) {
+				d, err := a.Diff(ctx, from, to, key)
+				d.Bound(limit)
+				return d, err
+			})
 		},
 		Blame: func(ctx context.Context, at string, key registry.ServiceKey) (any, error) {
 			return answer(ctx, c, func(a auditing.Asker) (auditing.Blame, error) { return a.Blame(ctx, at, key) })

@@ -182,6 +182,9 @@ func (a *auditCommands) diff() *cobra.Command {
 					return err
 				}
 				defer passedOver(command, d.Unused)
+				if d.More > 0 {
+					fmt.Fprintf(command.ErrOrStderr(), "seamark: %s\n", moreText(d.More))
+				}
 				switch w := command.OutOrStdout(); a.output {
 				case auditJSONL:
 					return printLines(w, d.Differences)

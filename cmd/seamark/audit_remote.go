@@ -107,9 +107,12 @@ func (r remote) At(ctx context.Context, at string, key registry.ServiceKey) (s a
 	return s, err
 }
 
+// mostDifferences is what a global-dns tells at most.
+const mostDifferences = 10_000
+
 // Diff implements [auditing.Asker].
 func (r remote) Diff(ctx context.Context, from, to string, key registry.ServiceKey) (d auditing.Difference, err error) {
-	err = r.get(ctx, "/v1/audit/diff", map[string]string{"service": keyText(key)}, map[string]string{"from": from, "to": to}, &d)
+	err = r.get(ctx, "/v1/audit/diff", map[string]string{"service": keyText(key), "limit": strconv.Itoa(mostDifferences)}, map[string]string{"from": from, "to": to}, &d)
 	return d, err
 }
 

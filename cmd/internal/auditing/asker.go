@@ -182,7 +182,16 @@ type Difference struct {
 	From        Moment             `json:"from"`
 	To          Moment             `json:"to"`
 	Differences []audit.Difference `json:"differences"`
-	Unused      *Unused            `json:"unused,omitempty"` // at one of the moments
+	// More counts differences that were left out because the answer is bounded.
+	More   int     `json:"more,omitempty"`
+	Unused *Unused `json:"unused,omitempty"` // at one of the moments
+}
+
+// Bound leaves at most limit differences in the answer.
+func (d *Difference) Bound(limit int) {
+	if len(d.Differences) > limit {
+		d.Differences, d.More = d.Differences[:limit], len(d.Differences)-limit
+	}
 }
 
 // Diff implements [Asker].
