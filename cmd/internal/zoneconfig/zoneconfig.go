@@ -43,6 +43,7 @@ func Load(path string) (registry.ZoneRecord, []config.Fault) {
 
 		ReadyWhenStale any `yaml:"ready_when_stale"`
 		MaxStale       any `yaml:"max_stale"`
+		ShutdownDelay  any `yaml:"shutdown_delay"`
 		Streams        any `yaml:"streams"`
 		Archive        any `yaml:"archive"`
 		Signing        any `yaml:"signing"`
