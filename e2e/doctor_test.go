@@ -238,6 +238,7 @@ func TestDoctor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		o.tape.endsWithTheStream()
 		for _, name := range []string{stream.EventsStream, stream.LeaseStream} {
 			if err := js.DeleteStream(t.Context(), name); err != nil {
 				t.Fatal(err)

@@ -12,6 +12,9 @@ import (
 // TestMain lets as many tests run at once as want to: most of the time they wait for
 // other processes. How many meshes run beside each other is bounded by [together].
 func TestMain(m *testing.M) {
+	if port := os.Getenv(applicationPort); port != "" {
+		os.Exit(beApplication(port))
+	}
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
 		if err := flag.Set("test.parallel", "256"); err != nil { // or a case of the matrix would wait for a test that waits for a place

@@ -240,8 +240,15 @@ func (n *nacosRegistry) put(t *testing.T, service string, instances ...instance)
 	n.there[service] = now
 }
 
+// fill keeps Nacos from looking whether anybody listens at these addresses: sooner or later
+// it would call all of them ill.
 func (n *nacosRegistry) fill(t *testing.T, prefix string, count int) {
 	t.Helper()
+	for _, entry := range []string{"healthCheckEnabled", "check"} {
+		if err := n.call(http.MethodPut, "/operator/switches", url.Values{"entry": {entry}, "value": {"false"}, "debug": {"true"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	atOnce(t, count, func(k int) error {
 		values := url.Values{"serviceName": {fmt.Sprintf("%s-%d", prefix, k)}, "ip": {"10.1.0.1"}, "port": {"80"}, "ephemeral": {"false"}}
 		return n.call(http.MethodPost, "/instance", values)

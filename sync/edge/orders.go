@@ -53,9 +53,10 @@ func (o *orders) take(m registry.Message) (mended bool) {
 	switch order := *m.Event.Order; order.Kind {
 	case registry.OrderResync:
 		select {
-		case o.resync <- ordered{fmt.Sprintf("by %s: %s", order.By, order.Reason), m.Sequence}:
-		default: // one is waiting already
+		case <-o.resync: // one that waits may be done already when it is looked at
+		default:
 		}
+		o.resync <- ordered{fmt.Sprintf("by %s: %s", order.By, order.Reason), m.Sequence} // there is room: nobody else adds
 	case registry.OrderBrake:
 		o.brake = order
 		wake(o.changed)

@@ -22,3 +22,15 @@ func TestAWatchThatIsAskedForIsNoFaultOfOrders(t *testing.T) {
 		t.Error("it is never said")
 	}
 }
+
+// An order that came while an older one waited was dropped; when the older one was found to
+// be done already, none was left.
+func TestTheNewestOrderWaits(t *testing.T) {
+	o := newOrders()
+	for sequence := range uint64(3) {
+		o.take(registry.Message{Sequence: sequence + 1, Event: &registry.Event{Order: &registry.Order{Kind: registry.OrderResync, Target: "amber"}}})
+	}
+	if got := <-o.resync; got.sequence != 3 {
+		t.Errorf("#%d waits, want #3", got.sequence)
+	}
+}
