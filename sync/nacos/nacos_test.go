@@ -353,8 +353,14 @@ func (r *registrar) publish(t testing.TB, at [2]string, instances []map[string]a
 		body["type"], body["instance"] = "deregisterInstance", r.held[at][0]
 	}
 	// Not the test's context: cleaning up comes after its end.
-	if err := r.connection.request(context.WithoutCancel(t.Context()), kind, body, &struct{}{}); err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := r.connection.request(context.WithoutCancel(t.Context()), kind, body, &struct{}{})
+		switch {
+		case err == nil:
+			return
+		case time.Now().After(deadline) || !strings.Contains(err.Error(), "already disconnect"): // Nacos has not made a client of the connection yet
+			t.Fatal(err)
+		}
 	}
 }
 
