@@ -29,13 +29,11 @@ type Origin struct {
 }
 
 // Blame tells, for every instance of a service and every gateway of its clusters at a
-// moment, which event put it there; sorted by cluster, gateways first, then by name. It
-// walks back the history of these subjects only.
-func Blame(ctx context.Context, h History, m Moment, key registry.ServiceKey) ([]Origin, error) {
-	v, err := ServiceAt(ctx, h, m, key)
-	if err != nil {
-		return nil, err
-	}
+// moment, which event put it there; sorted by cluster, gateways first, then by name. Stood is
+// what [StoodAt] gives of the service at the moment. It walks back the history of these
+// subjects only.
+func Blame(ctx context.Context, h History, stood Stood, key registry.ServiceKey) ([]Origin, error) {
+	v := stood.View
 	e, known := v.Service(key)
 	if !known {
 		return nil, nil

@@ -14,14 +14,23 @@ func addresses(text ...string) (all []netip.Addr) {
 	return all
 }
 
-func blame(t *testing.T, m *mesh, at uint64, key registry.ServiceKey) map[string]Origin {
+func originsAt(t *testing.T, h History, m Moment, key registry.ServiceKey) []Origin {
 	t.Helper()
-	origins, err := Blame(t.Context(), &m.tape, m.moment(at), key)
+	stood, err := StoodAt(t.Context(), h, m, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	origins, err := Blame(t.Context(), h, stood, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return origins
+}
+
+func blame(t *testing.T, m *mesh, at uint64, key registry.ServiceKey) map[string]Origin {
+	t.Helper()
 	all := map[string]Origin{}
-	for _, o := range origins {
+	for _, o := range originsAt(t, &m.tape, m.moment(at), key) {
 		all[o.What+" "+o.Name] = o
 	}
 	return all

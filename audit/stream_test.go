@@ -66,14 +66,7 @@ func TestTheStreamIsAHistory(t *testing.T) {
 			mustEqualViews(t, "on the stream", got, all.foldAll(to))
 		}
 		key := m.key()
-		fromStream, err := Blame(t.Context(), h, all.moment(to), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fromTape, err := Blame(t.Context(), all, all.moment(to), key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fromStream, fromTape := originsAt(t, h, all.moment(to), key), originsAt(t, all, all.moment(to), key)
 		if text(t, fromStream) != text(t, fromTape) {
 			t.Errorf("#%d: %s comes from\n%s, in memory from\n%s", to, key, text(t, fromStream), text(t, fromTape))
 		}

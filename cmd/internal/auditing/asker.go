@@ -252,6 +252,6 @@ func (d Direct) Blame(ctx context.Context, at string, key registry.ServiceKey) (
 	if _, err := standing(stood, m, key); err != nil { // nobody knew it
 		return Blame{}, err
 	}
-	origins, err := audit.Blame(ctx, d.History, m, key)
+	origins, err := audit.Blame(ctx, d.History, stood, key)
 	return Blame{At: momentOf(m), Service: key.String(), Origins: append([]audit.Origin{}, origins...), Unused: unusedOf(stood.Unused)}, err
 }
