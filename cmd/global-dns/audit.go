@@ -45,7 +45,7 @@ type proven struct {
 	conn    *stream.Conn
 	created time.Time
 	span    audit.Span
-	kept    *archive.Archive // what is read with it; nil: nothing
+	joined  *archive.Joined // with the archive; nil: the stream is asked alone
 }
 
 // of returns the history of the stream that a connection leads to now. What was proven of
@@ -61,19 +61,29 @@ func (r *remembering) of(ctx context.Context, conn *stream.Conn) (*audit.Remembe
 	if err != nil {
 		return nil, err
 	}
-	h, kept := r.kept.with(ctx, live)
-	if r.refuses != nil {
-		h = audit.Checked(h, r.refuses)
+	is := &proven{conn: conn, created: created, span: span}
+	same := was != nil && was.conn == conn && was.created.Equal(created) && was.span.Began == span.Began &&
+		was.span.First <= span.First && was.span.Last <= span.Last
+	if same {
+		is.joined, is.Remembered = was.joined, was.Remembered // what was joined was compared with this stream
 	}
-	is := &proven{conn: conn, created: created, span: span, kept: kept}
-	if was != nil && was.conn == conn && was.kept == kept && was.created.Equal(created) && was.span.Began == span.Began &&
-		was.span.First <= span.First && was.span.Last <= span.Last {
-		is.Remembered = was.Remembered
-	} else {
-		is.Remembered = audit.Remember(h)
+	if joined := r.kept.join(ctx, live, is.joined); !same || joined != is.joined {
+		is.joined, is.Remembered = joined, audit.Remember(r.history(live, joined))
 	}
 	r.latest.CompareAndSwap(was, is) // else another question has just told the same
 	return is.Remembered, nil
+}
+
+// history is what questions are asked of.
+func (r *remembering) history(live audit.History, joined *archive.Joined) audit.History {
+	h := live
+	if joined != nil {
+		h = joined
+	}
+	if r.refuses != nil {
+		h = audit.Checked(h, r.refuses)
+	}
+	return h
 }
 
 // audit answers the questions of the HTTP API.

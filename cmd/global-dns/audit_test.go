@@ -134,4 +134,8 @@ func TestQuestionsReachBackIntoTheArchive(t *testing.T) {
 	if first, count := logged(); first != 1 || count != 35 {
 		t.Errorf("%d entries from #%d, want 35 from #1", count, first)
 	}
+	joined := asking.remembered.latest.Load().joined
+	if logged(); joined == nil || asking.remembered.latest.Load().joined != joined {
+		t.Error("the archive is compared with the stream for every question")
+	}
 }

@@ -22,24 +22,29 @@ type keptHistory struct {
 	said time.Time
 }
 
-// with returns the stream and the archive as one history, and the archive. Where that can't
-// be read, or is another stream's, the stream is asked alone: a question that it can't
-// answer then is refused as too early.
-func (k *keptHistory) with(ctx context.Context, live audit.History) (audit.History, *archive.Archive) {
+// join returns the stream and the archive as one history: before, as it was joined for the
+// question before this one, or joined anew where that is nil. It is nil where the archive can't
+// be read, or is another stream's: then the stream is asked alone, and a question that it can't
+// answer is refused as too early.
+func (k *keptHistory) join(ctx context.Context, live audit.History, before *archive.Joined) *archive.Joined {
 	if k.path == "" {
-		return live, nil
+		return nil
 	}
-	kept, err := k.opened()
-	if err == nil {
-		joined := archive.Join(kept, live)
-		if _, err = joined.Span(ctx); err == nil {
-			return joined, kept
+	if before == nil {
+		kept, err := k.opened()
+		if err != nil {
+			k.complain(err)
+			return nil
 		}
+		before = archive.Join(kept, live)
 	}
-	if ctx.Err() == nil && !errors.Is(err, archive.ErrNone) {
-		k.complain(err)
+	if _, err := before.Span(ctx); err != nil {
+		if ctx.Err() == nil {
+			k.complain(err)
+		}
+		return nil
 	}
-	return live, nil
+	return before
 }
 
 // opened opens the archive, once there is one.
@@ -52,8 +57,12 @@ func (k *keptHistory) opened() (_ *archive.Archive, err error) {
 	return k.open, err
 }
 
-// complain says why the archive is not asked, once a minute at most.
+// complain says why the archive is not asked, once a minute at most. That there is none yet is
+// no complaint.
 func (k *keptHistory) complain(err error) {
+	if errors.Is(err, archive.ErrNone) {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if time.Since(k.said) > complaintEvery {
