@@ -53,26 +53,34 @@ func flips(ctx context.Context, s *site, r *result, count int) error {
 	if err := b.open(ctx, s); err != nil {
 		return err
 	}
+	forget := func() { b.changes, b.peered, b.wrote, b.asker.gaps = nil, nil, nil, nil }
+	if err := inTurn(ctx, s, count, forget, b.flipOurs, b.flipTheirs); err != nil {
+		return err
+	}
+	return b.report(ctx, s, r)
+}
+
+// inTurn flips a service's health so many times by each of some ways, one flip at a time, in
+// turn in random order. The first few do not count: forget is called after them.
+func inTurn(ctx context.Context, s *site, count int, forget func(), ways ...func(ctx context.Context, passing bool) error) error {
 	s.say("%d flips of each", count)
 	const warmUp = 10
 	for n := range warmUp + count {
 		if n == warmUp {
-			b.changes, b.peered, b.wrote, b.asker.gaps = nil, nil, nil, nil
+			forget()
 		}
-		passing := n%2 == 1
-		ways := []func(context.Context, bool) error{b.flipOurs, b.flipTheirs}
 		rand.Shuffle(len(ways), func(i, j int) { ways[i], ways[j] = ways[j], ways[i] })
 		for _, way := range ways {
 			// At random, so that no timer of anybody's is in step with us.
 			if !pause(ctx, 10*time.Millisecond+rand.N(15*time.Millisecond)) {
 				return context.Cause(ctx)
 			}
-			if err := way(ctx, passing); err != nil {
+			if err := way(ctx, n%2 == 1); err != nil {
 				return fmt.Errorf("flip %d: %w", n, err)
 			}
 		}
 	}
-	return b.report(ctx, s, r)
+	return nil
 }
 
 // open starts the servers and the daemons.

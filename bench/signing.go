@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -48,20 +46,9 @@ func measureSigning(ctx context.Context, s *site, r *result) error {
 	if err := b.open(ctx, s); err != nil {
 		return err
 	}
-	s.say("%d flips of each", count)
-	const warmUp = 10
-	for n := range warmUp + count {
-		if n == warmUp {
-			b.asker.gaps, b.ways[0].took, b.ways[1].took = nil, nil, nil
-		}
-		for _, way := range rand.Perm(len(b.ways)) {
-			if !pause(ctx, 10*time.Millisecond+rand.N(15*time.Millisecond)) {
-				return context.Cause(ctx)
-			}
-			if err := b.flip(ctx, &b.ways[way], n%2 == 1); err != nil {
-				return fmt.Errorf("flip %d: %w", n, err)
-			}
-		}
+	forget := func() { b.asker.gaps, b.ways[0].took, b.ways[1].took = nil, nil, nil }
+	if err := inTurn(ctx, s, count, forget, b.by(0), b.by(1)); err != nil {
+		return err
 	}
 	plain := r.times("Consul flip → changed DNS answer, unsigned", b.ways[0].took, "p99 ≤ 25 ms", p99Within(25))
 	signed := r.times("Consul flip → changed DNS answer, signed and checked", b.ways[1].took, "p99 ≤ 25 ms", p99Within(25))
@@ -113,6 +100,12 @@ func (b *signedFlips) open(ctx context.Context, s *site) (err error) {
 		}
 	}
 	return nil
+}
+
+// by flips through one of the agents.
+func (b *signedFlips) by(n int) func(context.Context, bool) error {
+	way := &b.ways[n]
+	return func(ctx context.Context, passing bool) error { return b.flip(ctx, way, passing) }
 }
 
 func (b *signedFlips) flip(ctx context.Context, way *signedWay, passing bool) error {
