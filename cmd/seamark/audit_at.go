@@ -108,8 +108,8 @@ func serviceRows(s auditing.Standing) rows {
 	}
 }
 
-func moreText(services int) string {
-	return fmt.Sprintf("… and %d more: read the stream itself with --nats, or ask for one service", services)
+func moreText(count int) string {
+	return fmt.Sprintf("… and %d more: read the stream itself with --nats, or ask for one service", count)
 }
 
 func yesNo(is bool) string {

@@ -23,7 +23,7 @@ type remote struct {
 
 var _ auditing.Asker = remote{}
 
-// most is how many entries one request may bring.
+// most is how many entries, or differences, one request may bring.
 const most = 10_000
 
 // get asks one question. Points of time mean what they mean here, not where global-dns
@@ -107,12 +107,9 @@ func (r remote) At(ctx context.Context, at string, key registry.ServiceKey) (s a
 	return s, err
 }
 
-// mostDifferences is what a global-dns tells at most.
-const mostDifferences = 10_000
-
 // Diff implements [auditing.Asker].
 func (r remote) Diff(ctx context.Context, from, to string, key registry.ServiceKey) (d auditing.Difference, err error) {
-	err = r.get(ctx, "/v1/audit/diff", map[string]string{"service": keyText(key), "limit": strconv.Itoa(mostDifferences)}, map[string]string{"from": from, "to": to}, &d)
+	err = r.get(ctx, "/v1/audit/diff", map[string]string{"service": keyText(key), "limit": strconv.Itoa(most)}, map[string]string{"from": from, "to": to}, &d)
 	return d, err
 }
 
