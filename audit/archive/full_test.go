@@ -2,32 +2,23 @@ package archive_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
-	"os"
 	"syscall"
 	"testing"
 
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/audit/archive"
+	"github.com/seamark-mesh/seamark/e2e/servers"
 )
 
 // A disk that is full, in the middle of a block, of a segment or of the manifest, loses
 // nothing of what was archived; when there is room the same writer goes on, and another one too.
 func TestFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root may mount a small file system")
-	}
-	for _, kilobytes := range []string{"128k", "196k", "252k", "320k"} {
-		t.Run(kilobytes, func(t *testing.T) {
+	for _, kilobytes := range []int{128, 196, 252, 320} {
+		t.Run(fmt.Sprint(kilobytes, "k"), func(t *testing.T) {
 			disk := t.TempDir()
-			if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "mode=700,size="+kilobytes); err != nil {
-				t.Skipf("no small file system can be mounted: %v", err)
-			}
-			t.Cleanup(func() {
-				if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
-					t.Error(err)
-				}
-			})
+			resize := servers.SmallDisk(t, disk, kilobytes)
 			dir, ctx := disk+"/archive", t.Context()
 			h := &memory{}
 			h.add(history(1, 8000, 50)...)
@@ -48,10 +39,8 @@ func TestFullDisk(t *testing.T) {
 				t.Fatal("nothing was archived")
 			}
 			equal(t, "on the full disk", kept, h.messages[:len(kept)])
-			if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=16m"); err != nil {
-				t.Fatal(err)
-			}
-			if kilobytes == "196k" {
+			resize(16 << 10)
+			if kilobytes == 196 {
 				w.Close()
 				catchUp(t, ctx, dir, h, o)
 			} else if err := errors.Join(w.CatchUp(ctx, h, nil), w.Close()); err != nil {

@@ -3,10 +3,8 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -14,23 +12,14 @@ import (
 
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/audit/archive"
+	"github.com/seamark-mesh/seamark/e2e/servers"
 	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
 )
 
 // A full disk is told, loses nothing, and the archive goes on when there is room again.
 func TestArchiveOnAFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root may mount a small file system")
-	}
 	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "mode=700,size=2m"); err != nil {
-		t.Skipf("no small file system can be mounted: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	resize := servers.SmallDisk(t, disk, 2<<10)
 	_, c := streamtest.Streams(t)
 	note(t, c, 0, 100)
 	path := filepath.Join(disk, "archive")
@@ -59,9 +48,7 @@ func TestArchiveOnAFullDisk(t *testing.T) {
 	if len(some) < 100 || len(some) >= len(all) || fmt.Sprint(some) != fmt.Sprint(all[:len(some)]) {
 		t.Errorf("on the full disk there are %d messages of %d", len(some), len(all))
 	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=16m"); err != nil {
-		t.Fatal(err)
-	}
+	resize(16 << 10)
 	streamtest.Eventually(t, 2*time.Minute, "there is room and it goes on", func() bool {
 		s, _ := a.status()
 		return s.Sequence == 164 && s.Error == "" && s.Gaps == 0
