@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,9 +32,7 @@ func TestDocumentedAlerts(t *testing.T) {
 	t.Parallel()
 	known := map[string]metric{}
 	for _, program := range []string{"edge-sync", "global-dns"} {
-		for _, row := range rows(t, operationsPage, "metric of "+program, "type", "labels", "meaning", "look at it when") {
-			known[unquoted(row[0])] = metric{kind: row[1], labels: row[2]}
-		}
+		maps.Copy(known, documentedMetrics(t, program))
 	}
 	blocks, _ := split(t, "docs/operations.md")
 	at := slices.IndexFunc(blocks, func(b codeBlock) bool { return strings.HasPrefix(b.text, "groups:") })
@@ -70,7 +69,7 @@ func TestDocumentedAlerts(t *testing.T) {
 				t.Errorf("%s asks for %s, which is not documented", rule.Alert, name)
 			}
 			asked[name] = true
-			own := strings.Split(is.labels, ", ")
+			own := strings.Fields(is.labels)
 			labels = append(labels, own...)
 			for part := range strings.SplitSeq(m[2], ",") {
 				if label := matcher.FindStringSubmatch(part); m[2] != "" && (label == nil || !slices.Contains(own, label[1])) {

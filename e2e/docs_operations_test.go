@@ -67,6 +67,18 @@ func declaredMetrics(t *testing.T, program string) map[string]bool {
 	return names
 }
 
+// documentedMetrics returns what the document's table of a daemon has.
+func documentedMetrics(t *testing.T, program string) map[string]metric {
+	t.Helper()
+	documented := map[string]metric{}
+	for _, row := range rows(t, operationsPage, "metric of "+program, "type", "labels", "meaning", "look at it when") {
+		labels := strings.Split(row[2], ", ")
+		slices.Sort(labels)
+		documented[unquoted(row[0])] = metric{kind: row[1], labels: strings.Join(labels, " ")}
+	}
+	return documented
+}
+
 // TestDocumentedMetrics holds the tables of docs/operations.md to what the daemons'
 // sources declare and to what running daemons show.
 func TestDocumentedMetrics(t *testing.T) {
@@ -80,12 +92,7 @@ func TestDocumentedMetrics(t *testing.T) {
 	m.text(t, checkout, "total=2")
 	known := map[string]bool{}
 	for program, address := range map[string]string{"edge-sync": agent.http, "global-dns": m.http} {
-		declared, documented := declaredMetrics(t, program), map[string]metric{}
-		for _, row := range rows(t, operationsPage, "metric of "+program, "type", "labels", "meaning", "look at it when") {
-			labels := strings.Split(row[2], ", ")
-			slices.Sort(labels)
-			documented[unquoted(row[0])] = metric{kind: row[1], labels: strings.Join(labels, " ")}
-		}
+		declared, documented := declaredMetrics(t, program), documentedMetrics(t, program)
 		if program == "global-dns" { // it stands in the first table
 			documented["seamark_build_info"] = metric{kind: "gauge", labels: "component version"}
 		}
