@@ -262,18 +262,11 @@ func goBuild(t *testing.T, dir, out string, packages ...string) {
 // at all; two processes that make it at once waste time only.
 func cached(t *testing.T, name string, build func(out string) error) string {
 	t.Helper()
-	cache := os.Getenv("SEAMARK_CACHE")
-	if cache == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(user, "seamark")
-	}
-	cache, err := filepath.Abs(filepath.Join(cache, "compose"))
+	cache, err := servers.Cache()
 	if err != nil {
 		t.Fatal(err)
 	}
+	cache = filepath.Join(cache, "compose")
 	sum := sha256.Sum256([]byte(name))
 	first, _, _ := strings.Cut(name, "-")
 	result := filepath.Join(cache, fmt.Sprintf("%s-%x", first, sum[:6]))

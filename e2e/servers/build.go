@@ -171,7 +171,7 @@ func (r recipe) unavailable(err error) error {
 
 // cacheDir is where built servers are kept; it exists afterwards.
 func cacheDir() (string, error) {
-	root, err := cacheRoot()
+	root, err := Cache()
 	if err != nil {
 		return "", err
 	}
@@ -179,9 +179,10 @@ func cacheDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// cacheRoot is where everything is kept that takes long to build.
-func cacheRoot() (string, error) {
-	dir := os.Getenv("SEAMARK_CACHE")
+// Cache returns the directory in which everything is kept that takes long to build: $SEAMARK_CACHE, or seamark in the
+// user's cache directory. It is absolute, and need not exist.
+func Cache() (dir string, err error) {
+	dir = os.Getenv("SEAMARK_CACHE")
 	if dir == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {

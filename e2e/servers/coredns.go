@@ -8,7 +8,7 @@ const CoreDNSVersion = "v1.14.2"
 // CoreDNS returns where its program is kept, in the cache that [Build] uses. It is there
 // only once bench has built it: that takes longer than all tests together.
 func CoreDNS() (program string, err error) {
-	cache, err := cacheRoot()
+	cache, err := Cache()
 	if err != nil {
 		return "", err
 	}
