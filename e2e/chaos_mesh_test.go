@@ -123,7 +123,7 @@ func (c *chaos) startNATS(t *testing.T) {
 	for n := range 3 {
 		dir := t.TempDir()
 		if n == 2 {
-			smallDisk(t, dir, 192)
+			servers.SmallDisk(t, dir, 192<<10)
 		}
 		server, err := servers.StartNATS(t.Context(), dir, servers.NATSConfig{Config: fmt.Sprintf(
 			"listen: \"0.0.0.0:%d\"\ncluster { name: mesh, listen: \"127.0.0.1:%d\", routes: [%s], no_advertise: true }", ports[3+n], ports[n], routes)})
@@ -144,17 +144,6 @@ func (c *chaos) startNATS(t *testing.T) {
 		}
 		c.nodes = append(c.nodes, &node3{NATSServer: server, name: "nats-" + at.Port(), port: ports[3+n], store: dir})
 	}
-}
-
-// smallDisk puts a file system of its own on a folder.
-func smallDisk(t *testing.T, dir string, megabytes int) {
-	t.Helper()
-	mustRun(t, "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm,mode=700", megabytes), "tmpfs", dir)
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount %s: %v: %s", dir, err, out)
-		}
-	})
 }
 
 // fill writes until a disk is full; the file that it makes must be removed.
@@ -219,7 +208,7 @@ func (c *chaos) startReplicas(t *testing.T, hosts []*namespace) {
 		}
 		r := &chaosReplica{host: host, dns: fmt.Sprintf("%s:%d", address, ports[0]), http: fmt.Sprintf("%s:%d", address, ports[1]), checkpoint: t.TempDir()}
 		if n == 1 {
-			smallDisk(t, r.checkpoint, 16)
+			servers.SmallDisk(t, r.checkpoint, 16<<10)
 		}
 		config := map[string]any{
 			"zone":       map[string]any{"name": "mesh.internal."},

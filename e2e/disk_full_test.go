@@ -12,12 +12,9 @@ import (
 // TestTheOnlyServersDiskIsFull fills the disk of a single NATS server (R1): answers
 // stand, a change waits for room and a restart of the server, and nothing is lost.
 func TestTheOnlyServersDiskIsFull(t *testing.T) {
-	if os.Geteuid() != 0 {
-		notRun(t, "only root may mount a file system", "run the tests as root on Linux, with CAP_SYS_ADMIN", servers.Required("root"))
-	}
-	together(t)
 	disk := t.TempDir()
-	smallDisk(t, disk, 64)
+	servers.SmallDisk(t, disk, 64<<10)
+	together(t)
 	m := &mesh{
 		nats: servers.NATS(t, servers.NATSConfig{Config: fmt.Sprintf("jetstream { store_dir: %q }", disk)}),
 		dir:  t.TempDir(), agentHTTP: map[string]string{}, environ: []string{"SEAMARK_STREAMS_HISTORY_BYTES=0"},
