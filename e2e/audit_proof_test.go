@@ -1,12 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
@@ -49,34 +48,26 @@ func TestAuditProof(t *testing.T) {
 // purge lowers the age of the stream for a moment: nothing of what was is left.
 func (p *past) purge(t *testing.T) {
 	t.Helper()
-	conn, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{p.nats.URL}, Name: "e2e"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := p.connection(t.Context(), t)
 	defer conn.Close()
-	js, err := jetstream.New(conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := js.Stream(t.Context(), stream.EventsStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, last := s.CachedInfo().Config, s.CachedInfo().State.LastSeq
+	js := jetStream(t, conn)
+	now := openStream(t, js, stream.EventsStream).CachedInfo()
+	before, last := now.Config, now.State.LastSeq
 	short := before
 	short.MaxAge, short.Duplicates = 100*time.Millisecond, 100*time.Millisecond
 	if _, err := js.UpdateStream(t.Context(), short); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	p.eventually(t, 20*time.Second, "what was is purged", func() error {
 		span, err := conn.History().Span(t.Context())
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("it is not purged: %+v, %v", span, err)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if span.First > last {
-			break
+		if span.First <= last {
+			return fmt.Errorf("%+v is there", span)
 		}
-	}
+		return nil
+	})
 	if _, err := js.UpdateStream(t.Context(), before); err != nil {
 		t.Fatal(err)
 	}

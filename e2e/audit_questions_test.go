@@ -78,10 +78,7 @@ func (p *past) now(t *testing.T, what string, want ...string) {
 // garbage puts a message on the stream that nobody can read.
 func (p *past) garbage(t *testing.T) {
 	t.Helper()
-	conn, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{p.nats.URL}, Name: "e2e"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := p.connection(t.Context(), t)
 	defer conn.Close()
 	if _, err := conn.NATS().Request("mesh.v1.amber.svc.default.checkout", []byte("}{"), 10*time.Second); err != nil {
 		t.Fatal(err)

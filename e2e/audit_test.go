@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -22,14 +21,11 @@ func (m *mesh) readStream(t *testing.T, start stream.Start) []registry.Message {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	conn, err := stream.Connect(ctx, stream.ConnectConfig{Servers: []string{m.nats.URL}, Name: "e2e", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := m.connection(ctx, t)
 	defer conn.Close()
 	var all []registry.Message
 	done := errors.New("read")
-	err = conn.Read(ctx, stream.StartAt{Policy: start}, func(b stream.Batch) error {
+	err := conn.Read(ctx, stream.StartAt{Policy: start}, func(b stream.Batch) error {
 		all = append(all, b.Messages...)
 		if b.CaughtUp {
 			return done

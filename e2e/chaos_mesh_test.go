@@ -238,9 +238,7 @@ func (c *chaos) connect(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.conn.Close)
-	if c.js, err = jetstream.New(c.conn.NATS()); err != nil {
-		t.Fatal(err)
-	}
+	c.js = jetStream(t, c.conn)
 }
 
 // startCluster fills a registry with services, and starts the gateway and the agents, the

@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
@@ -259,17 +257,10 @@ func TestProtocolSubjects(t *testing.T) {
 // testStreamTable holds the document's settings to those of the real streams.
 func testStreamTable(t *testing.T, conn *stream.Conn) {
 	t.Helper()
-	js, err := jetstream.New(conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := jetStream(t, conn)
 	configs := map[string]map[string]any{}
 	for _, name := range []string{stream.EventsStream, stream.LeaseStream} {
-		s, err := js.Stream(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := json.Marshal(s.CachedInfo().Config)
+		text, err := json.Marshal(openStream(t, js, name).CachedInfo().Config)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/replica"
 	"github.com/seamark-mesh/seamark/registry/stream"
@@ -229,15 +227,7 @@ func testHeaders(t *testing.T, conn *stream.Conn, example example, real told) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	js, err := jetstream.New(conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	events, err := js.Stream(t.Context(), stream.EventsStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := events.GetMsg(t.Context(), sequence)
+	m, err := openStream(t, jetStream(t, conn), stream.EventsStream).GetMsg(t.Context(), sequence)
 	if err != nil {
 		t.Fatal(err)
 	}

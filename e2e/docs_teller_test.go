@@ -35,15 +35,7 @@ func (s teller) event(name string) *registry.Event {
 // stream opens one of the two streams.
 func (s teller) stream(name string) jetstream.Stream {
 	s.t.Helper()
-	js, err := jetstream.New(s.conn.NATS())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	opened, err := js.Stream(s.t.Context(), name)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return opened
+	return openStream(s.t, jetStream(s.t, s.conn), name)
 }
 
 // tell makes a message part of the story.

@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,10 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seamark-mesh/seamark/e2e/servers"
-	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // diagnosis is what seamark doctor -o json prints.
@@ -229,21 +225,8 @@ func TestDoctor(t *testing.T) {
 		}
 	})
 	t.Run("the streams lost", func(t *testing.T) { // amber's agent is dead: nobody says again what it said
-		conn, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{o.nats.URL}, Name: "e2e", Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		js, err := jetstream.New(conn.NATS())
-		if err != nil {
-			t.Fatal(err)
-		}
 		o.tape.endsWithTheStream()
-		for _, name := range []string{stream.EventsStream, stream.LeaseStream} {
-			if err := js.DeleteStream(t.Context(), name); err != nil {
-				t.Fatal(err)
-			}
-		}
+		o.loseStreams(t)
 		o.sees(t, 90*time.Second, "clusters/inherited", "Warning", "from before the stream was lost")
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -36,10 +35,7 @@ func TestHostileEvents(t *testing.T) {
 	stop := m.always(t, login, bronzeGateway)
 	defer stop()
 
-	conn, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{m.nats.URL}, Name: "hostile", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := m.connection(t.Context(), t)
 	defer conn.Close()
 	history := wholeHistory(t, conn)
 	quarantined := m.metric(t, "seamark_events_total", `result="quarantined"`)

@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -11,12 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seamark-mesh/seamark/dnsserver/ask"
 	"github.com/seamark-mesh/seamark/e2e/servers"
 	"github.com/seamark-mesh/seamark/registry/checkpoint"
-	"github.com/seamark-mesh/seamark/registry/stream"
 )
 
 // TestLostStreamWithdrawsNothing deletes both streams under a running mesh. The
@@ -34,23 +29,8 @@ func TestLostStreamWithdrawsNothing(t *testing.T) {
 	defer stop()
 	serial := m.serial(t)
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	conn, err := stream.Connect(ctx, stream.ConnectConfig{Servers: []string{m.nats.URL}, Name: "e2e", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
 	began := time.Now()
-	for _, name := range []string{stream.EventsStream, stream.LeaseStream} {
-		if err := js.DeleteStream(ctx, name); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m.loseStreams(t)
 	m.synced(t, "amber", before.Epoch) // nobody does anything
 	t.Logf("published anew %v after the streams were deleted", time.Since(began).Round(time.Millisecond))
 	second := m.replica(t)

@@ -272,10 +272,7 @@ func TestProbesOfGatewaysFoundInTheRegistry(t *testing.T) {
 			"http":     fmt.Sprintf("127.0.0.1:%d", ports[0]),
 		})
 	}
-	conn, err := stream.Connect(t.Context(), stream.ConnectConfig{Servers: []string{m.nats.URL}, Name: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := m.connection(t.Context(), t)
 	defer conn.Close()
 	agent := startDaemon(t, "edge-sync", configure(map[string]any{"kind": "https", "path": "/live", "status": 204}))
 	before := m.synced(t, "amber", 0)

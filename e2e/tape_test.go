@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -33,12 +32,8 @@ func (p *tape) endsWithTheStream() {
 // record reads the stream of a mesh until the test ends, also after NATS was away.
 func (m *mesh) record(t *testing.T) *tape {
 	t.Helper()
+	conn := m.connection(t.Context(), t)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	conn, err := stream.Connect(ctx, stream.ConnectConfig{Servers: []string{m.nats.URL}, Name: "e2e tape", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
 	tape := &tape{conn: conn}
 	var wg sync.WaitGroup
 	wg.Go(func() {
