@@ -135,10 +135,7 @@ func TestWatchedTellsProgress(t *testing.T) {
 // How long the stream keeps messages, and whether it has room for them, is the stream's own word.
 func TestSpanTellsWhatTheStreamKeeps(t *testing.T) {
 	_, c := streamtest.Streams(t)
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	for range 3 {
 		if _, err := c.NATS().Request("mesh.v1.amber.svc.default.checkout", make([]byte, 10_000), 20*time.Second); err != nil {
 			t.Fatal(err)

@@ -93,10 +93,7 @@ func readAll(t *testing.T, js jetstream.JetStream) []registry.Stored {
 func rewrite(t *testing.T, messages []registry.Stored) []registry.Stored {
 	t.Helper()
 	_, c := streamtest.Streams(t)
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	made, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)
@@ -151,10 +148,7 @@ func TestRewrittenStreamIsFoundOut(t *testing.T) {
 	a.publish(3, 1)
 
 	admin := streamtest.Connect(t, server)
-	js, err := jetstream.New(admin.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, admin)
 	real := readAll(t, js)
 	valid := chain.Key{Public: key.Public()}
 	keys, err := chain.NewKeys(map[string][]chain.Key{"amber": {valid}, "_operator": {valid}})

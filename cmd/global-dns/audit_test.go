@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seamark-mesh/seamark/api"
 	"github.com/seamark-mesh/seamark/audit"
 	"github.com/seamark-mesh/seamark/cmd/internal/auditing"
@@ -44,10 +42,7 @@ func TestAuditKeepsWhatWasProvenOfTheSameStream(t *testing.T) {
 	if restored.Remembered == first.Remembered {
 		t.Error("a stream that has gone back keeps the proofs of what it was")
 	}
-	js, err := jetstream.New(conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, conn)
 	if err := js.DeleteStream(t.Context(), stream.EventsStream); err != nil {
 		t.Fatal(err)
 	}
@@ -117,10 +112,7 @@ func TestQuestionsReachBackIntoTheArchive(t *testing.T) {
 	a, _, stop := startArchive(t, path, c)
 	streamtest.Eventually(t, time.Minute, "what is there is archived", reaches(a, 30))
 	stop()
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	s, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)

@@ -29,10 +29,7 @@ func TestStreamsOfThreeServersThatElectAllTheTime(t *testing.T) {
 	startAgent(t, cluster[1], "amber", amber)
 	streamtest.Eventually(t, 30*time.Second, "it is served", func() bool { return serves(n.store.View(), "amber", "web") })
 	defer n.watch(t, map[string]registry.ClusterID{"web": "amber"})()
-	js, err := jetstream.New(direct.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, direct)
 	before := n.store.View().Sequence()
 	names := []string{"web"}
 	add := func(name string) { // nothing is taken away, which the agent's brake would hold

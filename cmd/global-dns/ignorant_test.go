@@ -33,10 +33,7 @@ func TestAReplicaThatKnowsNothingMakesNoLostStreamAnew(t *testing.T) {
 	streamtest.Eventually(t, 20*time.Second, "it is served", func() bool { return serves(knows.store.View(), "amber", "web") })
 	served := knows.store.View().Sequence()
 	proxy.Cut()
-	js, err := jetstream.New(direct.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, direct)
 	if err := js.DeleteStream(t.Context(), stream.EventsStream); err != nil {
 		t.Fatal(err)
 	}
@@ -64,10 +61,7 @@ func TestALostStreamThatNobodyKnowsIsMadeAnew(t *testing.T) {
 	s := streamtest.Start(t)
 	direct := streamtest.Connect(t, s)
 	streamtest.Create(t, direct, 1)
-	js, err := jetstream.New(direct.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, direct)
 	if err := js.DeleteStream(t.Context(), stream.EventsStream); err != nil {
 		t.Fatal(err)
 	}

@@ -205,10 +205,10 @@ func newHarbour(t *testing.T, purgeable bool) *harbour {
 		s := h.stream(t)
 		c := s.CachedInfo().Config
 		c.DenyPurge = false
-		if err := h.js(t).DeleteStream(t.Context(), stream.EventsStream); err != nil {
+		if err := streamtest.JetStream(t, h.direct).DeleteStream(t.Context(), stream.EventsStream); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := h.js(t).CreateStream(t.Context(), c); err != nil {
+		if _, err := streamtest.JetStream(t, h.direct).CreateStream(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -264,18 +264,9 @@ func (h *harbour) eventually(t *testing.T, what string, condition func() bool) {
 	streamtest.Eventually(t, 60*time.Second, what, condition)
 }
 
-func (h *harbour) js(t *testing.T) jetstream.JetStream {
-	t.Helper()
-	js, err := jetstream.New(h.direct.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
-}
-
 func (h *harbour) stream(t *testing.T) jetstream.Stream {
 	t.Helper()
-	s, err := h.js(t).Stream(t.Context(), stream.EventsStream)
+	s, err := streamtest.JetStream(t, h.direct).Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +276,7 @@ func (h *harbour) stream(t *testing.T) jetstream.Stream {
 func (h *harbour) delete(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{stream.EventsStream, stream.LeaseStream} {
-		if err := h.js(t).DeleteStream(t.Context(), name); err != nil {
+		if err := streamtest.JetStream(t, h.direct).DeleteStream(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
 	}

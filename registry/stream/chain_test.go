@@ -28,10 +28,7 @@ type sealed struct {
 // chainOf reads the whole history by a way of its own.
 func chainOf(t testing.TB, c *stream.Conn) []sealed {
 	t.Helper()
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	s, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)

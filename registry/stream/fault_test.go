@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
 	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
@@ -171,10 +169,7 @@ func TestStreamMadeAnewEndsTheRead(t *testing.T) {
 	publish(t, w, fence, a.services(20, "s")...)
 	r := record(t, c, stream.StartAt{})
 	r.waitFor(t, 5*time.Second, 21)
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	if err := js.DeleteStream(t.Context(), stream.EventsStream); err != nil {
 		t.Fatal(err)
 	}
@@ -213,10 +208,7 @@ func TestWatchesSurviveANewStream(t *testing.T) {
 	if agent := <-got; agent != "before" {
 		t.Fatalf("lease of %s", agent)
 	}
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	if err := js.DeleteStream(t.Context(), stream.LeaseStream); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/seamark-mesh/seamark/registry"
@@ -99,10 +98,7 @@ func publish(t testing.TB, w *stream.Writer, fence uint64, events ...*registry.E
 func storedIDs(t testing.TB, c *stream.Conn) []string {
 	t.Helper()
 	var ids []string
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	s, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)
@@ -119,10 +115,7 @@ func storedIDs(t testing.TB, c *stream.Conn) []string {
 
 func lastSequence(t testing.TB, c *stream.Conn, name string) uint64 {
 	t.Helper()
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	s, err := js.Stream(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
@@ -89,10 +88,7 @@ func TestLookingBackLeavesNoConsumerBehind(t *testing.T) {
 			t.Fatalf("%d messages, %v", len(messages), err)
 		}
 	}
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	s, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)

@@ -119,10 +119,7 @@ func TestLostLeader(t *testing.T) {
 // leaderOf returns the server that leads the events' stream.
 func leaderOf(t testing.TB, c *stream.Conn, cluster []*server.Server) *server.Server {
 	t.Helper()
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	s, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)
@@ -234,10 +231,7 @@ func (h *harbour) write(t *testing.T, count int) {
 
 func (h *harbour) remake(t *testing.T) {
 	t.Helper()
-	js, err := jetstream.New(h.conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, h.conn)
 	if err := js.DeleteStream(t.Context(), stream.EventsStream); err != nil {
 		t.Fatal(err)
 	}
@@ -261,10 +255,7 @@ func (h *harbour) restore(t *testing.T) {
 // age deletes all but the last messages, as a short history does.
 func (h *harbour) age(t *testing.T) {
 	t.Helper()
-	js, err := jetstream.New(h.conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, h.conn)
 	s, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)

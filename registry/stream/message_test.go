@@ -33,10 +33,7 @@ func zipped(t testing.TB, data []byte) []byte {
 // raw returns a stored message as the server has it.
 func raw(t testing.TB, c *stream.Conn, sequence uint64) *jetstream.RawStreamMsg {
 	t.Helper()
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	s, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)

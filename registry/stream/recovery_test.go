@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
 	"github.com/seamark-mesh/seamark/registry/stream/streamtest"
@@ -16,10 +14,7 @@ import (
 
 func (h *harbour) delete(t *testing.T) {
 	t.Helper()
-	js, err := jetstream.New(h.conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, h.conn)
 	if err := js.DeleteStream(t.Context(), stream.EventsStream); err != nil {
 		t.Fatal(err)
 	}

@@ -30,10 +30,7 @@ func TestStreamsAreCreatedOnce(t *testing.T) {
 
 func TestDifferencesAreReportedAndNeverChangedSilently(t *testing.T) {
 	c := streamtest.Connect(t, streamtest.Start(t))
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: stream.EventsStream, Subjects: []string{"mesh.v1.*.epoch"}, MaxAge: time.Hour, Duplicates: time.Minute, AllowRollup: true, Discard: jetstream.DiscardNew,
 	}); err != nil {
@@ -77,10 +74,7 @@ func TestDifferencesAreReportedAndNeverChangedSilently(t *testing.T) {
 
 func TestEveryDifferenceOfTheLeaseStreamIsReported(t *testing.T) {
 	c := streamtest.Connect(t, streamtest.Start(t))
-	js, err := jetstream.New(c.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, c)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: stream.LeaseStream, Subjects: []string{"mesh.v1.*.lease", "mesh.v1.*.probe.*"}, Storage: jetstream.MemoryStorage,
 		MaxMsgsPerSubject: 1, MaxMsgSize: 128 << 10, AllowDirect: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Second,

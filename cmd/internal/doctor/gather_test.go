@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seamark-mesh/seamark/registry"
 	"github.com/seamark-mesh/seamark/registry/stream"
@@ -82,10 +81,7 @@ func TestASoundStreamIsHealthy(t *testing.T) {
 func TestASickStream(t *testing.T) {
 	t.Parallel()
 	s, conn := streamtest.Streams(t)
-	js, err := jetstream.New(conn.NATS())
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := streamtest.JetStream(t, conn)
 	events, err := js.Stream(t.Context(), stream.EventsStream)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seamark-mesh/seamark/registry/stream"
 )
@@ -162,6 +163,16 @@ func ConnectTo(tb testing.TB, urls ...string) *stream.Conn {
 	}
 	tb.Cleanup(c.Close)
 	return c
+}
+
+// JetStream is the whole of JetStream on a connection, of which [stream.Conn] lets its users have a part.
+func JetStream(tb testing.TB, c *stream.Conn) jetstream.JetStream {
+	tb.Helper()
+	js, err := jetstream.New(c.NATS())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return js
 }
 
 // Streams starts a server, connects, and creates both streams.
